@@ -137,6 +137,7 @@ class Land:
         self.set_name = f"set{uuid.uuid4().hex[:6]}" if members else ""
         #: how an administrator logs in
         self._login: dict[str, Any] = {}
+        self._kept: MongoClient[dict[str, Any]] | None = None
         told = ["--replSet", self.set_name, *options] if members else options
         self.nodes = [Node(program, make_folder(), told) for _ in range(members or 1)]
         if members:
@@ -176,6 +177,11 @@ class Land:
         """Return a client of all nodes."""
         return MongoClient(**self.settings, **self._login, w="majority", serverSelectionTimeoutMS=30_000)
 
+    def kept_client(self) -> MongoClient[dict[str, Any]]:
+        """Return a client that is closed with the server: to connect takes longer than most tests ask."""
+        self._kept = self._kept or self.client()
+        return self._kept
+
     def primary(self) -> Node:
         """Return the primary, once there is one."""
         end = time.monotonic() + TIMEOUT
@@ -193,6 +199,8 @@ class Land:
 
     def close(self) -> None:
         """End it."""
+        if self._kept is not None:
+            self._kept.close()
         for node in self.nodes:
             node.kill()
 
@@ -250,7 +258,8 @@ def locked(start: Callable[..., Land], tmp_path_factory: pytest.TempPathFactory)
     key = tmp_path_factory.mktemp("key") / "members"
     key.write_text("the key of members in these tests")
     key.chmod(0o600)
-    made = start(1, "--auth", "--keyFile", str(key))
+    # of rounds by which a password is made hard to guess, the fewest that the server takes
+    made = start(1, "--auth", "--keyFile", str(key), "--setParameter", "scramSHA256IterationCount=5000")
     made.lock()
     yield made
     made.close()

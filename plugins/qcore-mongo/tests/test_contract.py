@@ -74,19 +74,19 @@ class _Fresh:
             return Settings(name=name, sections=sections, **fields)
 
         yield make
-        with place.client() as client:
-            for name in client[database].list_collection_names():
-                client[database][name].delete_many({})
+        there = place.kept_client()[database]
+        for name in there.list_collection_names():
+            there[name].delete_many({})
 
     @pytest.fixture
-    def insert(self, place: Any, database: str) -> Iterator[Callable[..., None]]:
-        """Yield a function that inserts a document past the plugin."""
-        with place.client() as client:
+    def insert(self, place: Any, database: str) -> Callable[..., None]:
+        """Return a function that inserts a document past the plugin."""
 
-            def insert(kind: str, document: dict[str, Any]) -> None:
-                client[database][f"qcore.kit.{kind}"].insert_one({"_id": os.urandom(16), **document})
+        def insert(kind: str, document: dict[str, Any]) -> None:
+            there = place.kept_client()[database]
+            there[f"qcore.kit.{kind}"].insert_one({"_id": os.urandom(16), **document})
 
-            yield insert
+        return insert
 
     @pytest.fixture
     def short_timeout(self, place: Any, short: dict[str, int]) -> Any:
