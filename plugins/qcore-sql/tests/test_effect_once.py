@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -16,6 +13,7 @@ import pytest
 import qcore
 from qcore import App, Config, TaskFailed
 from qcore.errors import NotSupported
+from tests.integration.running import run_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -161,11 +159,7 @@ def start(url: str, tmp_path: Path, look: Callable[..., list[Any]]) -> Iterator[
             text = "".join(f"{name} = {str(one).lower() if isinstance(one, bool) else repr(one)}\n"
                            for name, one in values.items())  # fmt: skip
             (tmp_path / "qcore.toml").write_text(text, encoding="utf-8")
-            with (tmp_path / "log").open("ab") as log:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "qcore", "run"], cwd=tmp_path, stdout=log, stderr=log,
-                    env={**os.environ, "PYTHONPATH": str(tmp_path)},
-                )  # fmt: skip
+            process = run_in(tmp_path)
             stack.callback(process.wait, TIMEOUT)
             stack.callback(process.send_signal, signal.SIGTERM)
             return stack.enter_context(contextlib.closing(App(Config.from_dict(values))))

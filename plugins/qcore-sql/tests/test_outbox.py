@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +13,8 @@ from sqlalchemy import create_engine
 
 from qcore import App, Config
 from qcore.errors import ConfigError, NotSupported
+from tests.integration.running import run_in
+from tests.unit.command_line import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +27,8 @@ pytestmark = pytest.mark.chaos
 KEY = "the key of these tests, not of anybody else"
 #: seconds any one condition is given
 TIMEOUT = 100.0
+#: what was refused is tried again after a while, for which nobody need wait here
+QUICKLY = "from qcore.supervision import relay; relay._AGAIN = 0.5"
 
 #: a broker whose `enqueue` kills its process, before or after it, or refuses, as files say
 DYING = """
@@ -100,7 +101,7 @@ def values(url: str, tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def run(values: dict[str, Any], tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+def run(values: dict[str, Any], tmp_path: Path) -> Iterator[Callable[[], Any]]:
     """Return a function that starts a cluster."""
     lines = [f"{name} = {json.dumps(one)}" for name, one in values.items() if not isinstance(one, dict)]
     for name, table in values.items():
@@ -109,12 +110,8 @@ def run(values: dict[str, Any], tmp_path: Path) -> Iterator[Callable[[], subproc
     (tmp_path / "qcore.toml").write_text("\n".join(lines), encoding="utf-8")
     with contextlib.ExitStack() as stack:
 
-        def run() -> subprocess.Popen[bytes]:
-            with (tmp_path / "log").open("ab") as log:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "qcore", "run"], cwd=tmp_path, stdout=log, stderr=log,
-                    env={**os.environ, "PYTHONPATH": str(tmp_path)},
-                )  # fmt: skip
+        def run() -> Any:
+            process = run_in(tmp_path, QUICKLY)
             stack.callback(process.wait, TIMEOUT)
             stack.callback(process.send_signal, signal.SIGTERM)
             return process
@@ -163,7 +160,7 @@ def ran(tmp_path: Path) -> list[str]:
 
 
 def test_what_was_committed_is_moved(
-    app: App, engine: Engine, run: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
+    app: App, engine: Engine, run: Callable[[], Any], tmp_path: Path
 ) -> None:
     """With a rollback nothing is left; the broker may be away meanwhile, and a delay is kept."""
     write = app.task(name="dying.write")(lambda _: None)
@@ -187,7 +184,7 @@ def test_what_was_committed_is_moved(
 
 
 def test_a_relay_that_dies_at_a_step_loses_nothing_and_repeats_nothing(
-    app: App, engine: Engine, run: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
+    app: App, engine: Engine, run: Callable[[], Any], tmp_path: Path
 ) -> None:
     """Killed before or after the broker has accepted: a copy under an id that has ended does not run."""
     write = app.task(name="dying.write")(lambda _: None)
@@ -212,7 +209,11 @@ def test_a_relay_that_dies_at_a_step_loses_nothing_and_repeats_nothing(
 
 
 def test_what_the_broker_refuses_is_set_aside(
-    app: App, engine: Engine, run: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
+    app: App,
+    engine: Engine,
+    run: Callable[[], Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The others are moved; `qcore doctor` says that one was not."""
     write = app.task(name="dying.write")(lambda _: None)
@@ -226,13 +227,12 @@ def test_what_the_broker_refuses_is_set_aside(
     with app.runtime.outboxes.connection() as outbox:
         (letter,) = outbox.dead_letters()
     assert letter.reason == "PayloadTooLarge: no message of this size"
-    command = [sys.executable, "-m", "qcore", "doctor"]
-    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    said = typed(capsys, "--config", str(tmp_path / "qcore.toml"), "doctor").out
     assert "outbox         1 task refused by the broker; the log of the clusters says why" in said
 
 
 def test_a_broker_that_refuses_everything_is_waited_for(
-    app: App, engine: Engine, run: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
+    app: App, engine: Engine, run: Callable[[], Any], tmp_path: Path
 ) -> None:
     """A wrong password is not a matter of the messages: they stay, and are moved once it is mended."""
     write = app.task(name="dying.write")(lambda _: None)
