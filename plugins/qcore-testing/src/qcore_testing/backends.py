@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -17,6 +19,9 @@ from qcore import App, Cluster, Config
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+#: seconds within which a server has to accept connections
+_START: Final = 60.0
 
 
 @contextmanager
@@ -41,10 +46,23 @@ def queue_settings(kind: str, folder: Path) -> Iterator[dict[str, Any]]:
         path = f"{short}/r.sock"
         server = subprocess.Popen([program, "--port", "0", "--unixsocket", path, "--save", ""])  # noqa: S603 - found by `which`
         try:
+            _wait_for(server, path)
             yield {"redis": f"unix://{path}"}
         finally:
             server.kill()
             server.wait()
+
+
+def _wait_for(server: subprocess.Popen[bytes], path: str) -> None:
+    """Wait until a server accepts connections at a socket."""
+    end = time.monotonic() + _START
+    while True:
+        with socket.socket(socket.AF_UNIX) as tried:
+            if not tried.connect_ex(path):
+                return
+        if server.poll() is not None or time.monotonic() > end:
+            pytest.fail(f"redis-server accepts no connection at {path}; its exit code is {server.returncode}")
+        time.sleep(0.01)
 
 
 @contextmanager
