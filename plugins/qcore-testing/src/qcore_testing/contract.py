@@ -99,8 +99,8 @@ class Contract:
         threading.Event().wait(seconds)
 
     def child(self, work: Callable[[Callable[[str], None]], None]) -> Child:
-        """Run `work(tell)` in a process of its own."""
-        return Child(work, timeout=self.timeout)
+        """Run `work(tell)` in a process of its own; each line of it is waited for a minute at least."""
+        return Child(work, timeout=max(self.timeout, Contract.timeout))
 
     def kill_amid(self, child: Child, lines: int, at: float) -> list[str]:
         """Kill a process that does the same again and again; return what it sent.
