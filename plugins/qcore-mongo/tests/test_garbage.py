@@ -19,6 +19,7 @@ from qcore.interfaces import Settings
 from qcore.model import Action, Outgoing, Settlement, State, StoredResult, StoredSchedule
 from qcore_mongo import MongoBroker, MongoCoordination, MongoResults, MongoSchedules, MongoSettings
 from qcore_mongo.client import Client
+from qcore_mongo.conditions import FIRST
 from qcore_testing.beside_garbage import check_tasks_run_beside_garbage
 from qcore_testing.store_writer import check_a_writer_without_a_key_changes_nothing
 
@@ -49,11 +50,12 @@ ids = st.one_of(
     st.integers(0, 2**40),
     st.text("abc", max_size=4),
     st.sampled_from(["one", "flag:flag", "permits:limit", "rate:rate", "barrier:flow"]),
-    st.sampled_from([f"ended:{ID.hex()}:", "ended:", "ended:zz"]),
+    st.sampled_from([f"ended:{ID.hex()}:", "ended:", "ended:zz", "queues"]),
 )
 #: collection -> fields that documents of ours have
 FIELDS: Final = {
-    "messages": "at seq body version lease owner leases failures crashes dead reason hidden wait",
+    "messages": "at seq body route due paused used version lease owner leases failures crashes dead reason"
+    " hidden wait",
     "results": "state body name finished group label expires gone",
     "schedules": "schedule fires next claimed_until pending",
     "notes": "value until permits last holder left at run members added kept ids number",
@@ -61,7 +63,10 @@ FIELDS: Final = {
 }
 #: what makes documents found
 LIKELY: Final = {
-    "at": st.sampled_from([PAST, Timestamp(1, 1)]),
+    "at": st.sampled_from([PAST, Timestamp(1, 1), FIRST]),
+    "route": st.sampled_from(["10:mail", "0:", "1000:mail", "-7:", "5:m/il", "x"]),
+    "due": st.sampled_from([PAST, FUTURE, Timestamp(1, 1)]),
+    "paused": st.just(["mail", 5]),
     "seq": st.builds(ObjectId),
     "body": st.just(b"body"),
     "dead": st.just(PAST),
@@ -97,6 +102,13 @@ def reading(made: Settings, broker: MongoBroker) -> list[Callable[[], object]]:
         lambda: [len(one) for one in broker.statuses()],
         lambda: broker.remove_messages([ID]),
         lambda: broker.release_owner(b"owner"),
+        lambda: [one.size.ready + len(one.oldest or b"") for one in broker.queues()],
+        lambda: [len(one.body) + one.delay for one in broker.waiting(5) or ()],
+        lambda: broker.pause_queue("other", paused=True),
+        lambda: broker.pause_queue("other", paused=False),
+        lambda: broker.move_queue("mail", "other"),
+        lambda: broker.purge_queue("other"),
+        broker.peek,
         lambda: broker.settle([Settlement(one.receipt, Action.RETRY) for one in broker.lease(5, 0.0)]),
         # of ids that are remembered at least there is room for one
         lambda: broker.settle([Settlement(ID + bytes(12), id=ID)]),
@@ -128,6 +140,8 @@ def reading(made: Settings, broker: MongoBroker) -> list[Callable[[], object]]:
 @given(there=garbage)
 @example(there=[("messages", {"_id": "a text", "at": PAST, "seq": 1, "body": 5, "leases": "many"})])
 @example(there=[("messages", {"_id": ID, "dead": PAST}), ("results", {"_id": ID, "state": "done"})])
+@example(there=[("messages", {"_id": "queues", "at": FIRST, "paused": "x", "used": 5})])
+@example(there=[("messages", {"_id": ID, "route": "x", "due": PAST, "at": PAST, "seq": 5})])
 @example(there=[("notes", {"_id": "permits:limit", "permits": 5, "until": FUTURE})])
 @example(there=[("notes", {"_id": f"ended:{ID.hex()}:", "ids": 5, "number": "x", "at": 1, "until": FUTURE})])
 def test_nothing_that_is_stored_ends_a_worker(

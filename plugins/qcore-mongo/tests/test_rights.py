@@ -11,6 +11,7 @@ import pytest
 from qcore import App, Cluster, Config
 from qcore.errors import BackendError
 from qcore.interfaces import Settings
+from qcore.model import Outgoing
 from qcore_mongo import MongoSettings
 from qcore_mongo.checks import check
 from qcore_mongo.indexes import Kind
@@ -65,6 +66,11 @@ def use(config: dict[str, Any]) -> None:
             store.counts()
             (leased,) = broker.lease(1, 5)
             broker.release_owner(leased.receipt[:8])
+            broker.enqueue([Outgoing(bytes(16), b"urgent", queue="letters", priority=5)])
+            broker.pause_queue("letters", paused=True)
+            broker.pause_queue("letters", paused=False)
+            assert [one.name for one in broker.queues()] == ["", "letters"]
+            broker.move_queue("letters", "")
             broker.purge()
             assert broker.lease(1, 0.3) == []
 

@@ -285,19 +285,20 @@ def test_a_claim_whose_answer_is_lost_is_released(by_line: Callable[..., Setting
     broker = MongoBroker(by_line())
     broker.enqueue([Outgoing(os.urandom(16), b"one")])
     broker.size()
-    broker._unknown_claims[b"x" * 12] = []
-    broker._release_unknown_claims()
-    claim = broker._claim
+    claims = broker._claims
+    claims._unknown[b"x" * 12] = []
+    claims.release_unknown()
+    claim = claims._claim
 
     def cut(copies: Any) -> Any:
         line.cut = True
         return claim(copies)
 
-    broker._claim = cut  # type: ignore[method-assign]  # the line is cut between two commands
+    claims._claim = cut  # type: ignore[method-assign]  # the line is cut between two commands
     with pytest.raises(BackendUnavailable):
         broker.lease(1, 0.0)
-    broker._claim = claim  # type: ignore[method-assign]  # as above
-    assert broker._unknown_claims
+    claims._claim = claim  # type: ignore[method-assign]  # as above
+    assert claims._unknown
     line.cut = False
 
     (found,) = lease_when_it_is_back(broker)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 from pymongo import UpdateOne
 
 from qcore.coordination import CoordinationStore
+from qcore_mongo.conditions import later
 from qcore_mongo.fan_in import Barriers
 from qcore_mongo.foreign import bytes_of
 from qcore_mongo.indexes import Kind
-from qcore_mongo.messages import later
 from qcore_mongo.rate_limit import RateSlots
 from qcore_plugin_support.call_limit import each_call
 

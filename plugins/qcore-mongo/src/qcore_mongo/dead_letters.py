@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qcore.model import DeadLetter
+from qcore_mongo.conditions import COUNT_UP, by_route
 from qcore_mongo.foreign import bytes_of, seconds_of
 from qcore_mongo.indexes import Kind
-from qcore_mongo.messages import COUNT_UP
 from qcore_plugin_support import count_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _ORDER: Final = [("dead", 1), ("seq", 1)]
 _IS_DEAD: Final = {"$exists": True}
 #: the change that makes a dead letter ready, with all counters at 0
 _REQUEUE: Final[list[Document]] = [
-    {"$set": {"at": "$$NOW", "version": COUNT_UP}},
+    {"$set": {**by_route("$$NOW"), "version": COUNT_UP}},
     {"$unset": ["dead", "reason", "leases", "failures", "crashes"]},
 ]
 

@@ -12,8 +12,8 @@ import attrs
 from pymongo import DESCENDING, UpdateOne, WriteConcern
 
 from qcore.model import Action
+from qcore_mongo.conditions import later, number
 from qcore_mongo.indexes import Kind
-from qcore_mongo.messages import later, number
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -8,8 +8,8 @@ from bson import MaxKey, MinKey, ObjectId
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import DuplicateKeyError
 
+from qcore_mongo.conditions import later
 from qcore_mongo.indexes import Kind
-from qcore_mongo.messages import later
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from bson import ObjectId
 from bson.errors import BSONError
 
 from qcore_mongo.indexes import Kind
-from qcore_mongo.messages import ID_SIZE
+from qcore_mongo.leases import ID_SIZE, is_routed
 
 if TYPE_CHECKING:
     from qcore_mongo.client import Client, Document
@@ -33,6 +33,8 @@ def is_message(one: Document) -> bool:
         return False
     if len(one) <= _PLAIN:
         return True
+    if is_routed(one) and "at" in one:
+        return False
     counters = [one[name] for name in _COUNTERS if name in one]
     return all(isinstance(count, int) and 0 <= count < _LARGE for count in counters)
 

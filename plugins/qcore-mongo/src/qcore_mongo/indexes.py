@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: the fields of the index of messages that are ready, delayed or leased, in the order of leasing
 READY: Final = {"at": ASCENDING, "seq": ASCENDING}
+#: the fields of the index of messages that have a queue or a priority; a route is both
+ROUTED: Final = {"route": ASCENDING, "due": ASCENDING, "seq": ASCENDING}
 #: the options of an index that change what it is good for
 _OPTIONS: Final = (
     "unique",
@@ -52,6 +54,7 @@ def _expiring(name: str, field: str) -> IndexModel:
 INDEXES: Final = {
     Kind.MESSAGES: (
         IndexModel(list(READY.items()), name="qcore_ready"),
+        _partial("qcore_routed", *ROUTED),
         _partial("qcore_leased", "owner"),
         _partial("qcore_dead", "dead", "seq"),
         _expiring("qcore_hidden", "hidden"),

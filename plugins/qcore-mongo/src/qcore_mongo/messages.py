@@ -1,26 +1,25 @@
-"""Decides the form of messages in MongoDB and their changes."""
+"""Decides the form of messages in MongoDB, and how they are accepted."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from bson import ObjectId, Timestamp
-from pymongo import DeleteMany, UpdateMany, UpdateOne
+from bson import ObjectId
+from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from qcore.errors import PayloadTooLarge
-from qcore.model import Action, Delivery
 from qcore_mongo import error_mapping
+from qcore_mongo.conditions import COUNT_UP, SERVER_TIME, by_route, later, number
 from qcore_mongo.error_mapping import DUPLICATE
+from qcore_mongo.routes import is_routed, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pymongo.collection import Collection
 
-    from qcore.model import Outgoing, Settlement
+    from qcore.model import Outgoing
     from qcore_mongo.client import Document
 
 # A message is one document:
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 #   at       when it may be leased: the time of its insertion (a Timestamp, which the server sets and
 #            which is always past), or the end of a delay or of a lease (a Date); a dead letter
 #            has none. Dates sort before Timestamps.
+#   route    its queue and its priority, unless both are the default: `10:mail`; it has `due` then, which
+#            is what `at` is to others, and no `at`
 #   version  how often it was changed, so that a reader knows whether it has changed since
 #   lease, owner      while it is leased
 #   leases, failures, crashes
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 #: most bytes of a body, so that MongoDB accepts the document
 MAX_BYTES: Final = 16 * 1024 * 1024 - 65_536
-#: most characters of a reason
-_REASON: Final = 4096
 #: seconds for which a hidden message is kept: the process that fires its slot may die, and no other may
 #: run for a long time
 _HIDDEN: Final = 30 * 86_400.0
@@ -48,37 +47,6 @@ OUTCOME_UNKNOWN: Final = "the messages may have been accepted"
 
 #: messages that are inserted in one command: an error says of each whether it was
 _INSERTED: Final = 10_000
-
-#: bytes of a lease's token
-TOKEN: Final = 12
-#: bytes of an id
-ID_SIZE: Final = 16
-#: the server replaces it by its time when it inserts the document
-_SERVER_TIME: Final = Timestamp(0, 0)
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-#: messages that are ready
-READY_FILTER: Final[Document] = {
-    "$or": [{"at": {"$gt": _SERVER_TIME}}, {"at": {"$gte": EPOCH}, "$expr": {"$lte": ["$at", "$$NOW"]}}]
-}
-#: messages that are delayed or leased
-WAITING_FILTER: Final[Document] = {"at": {"$gte": EPOCH}, "$expr": {"$gt": ["$at", "$$NOW"]}}
-
-
-def number(field: str) -> Document:
-    """Return an expression for a number, 0 for what is missing or, in a document of others, not a number."""
-    return {"$convert": {"input": field, "to": "long", "onError": 0, "onNull": 0}}
-
-
-COUNT_UP: Final[Document] = {"$add": [number("$version"), 1]}
-
-
-def later(seconds: float) -> Document:
-    """Return an expression for a time `seconds` from now, by the server's clock."""
-    return {"$add": ["$$NOW", max(0, round(seconds * 1000))]}
-
-
-# -- enqueuing ----------------------------------------------------------------------------------
 
 
 def check(messages: Iterable[Outgoing]) -> None:
@@ -111,7 +79,8 @@ def put(collection: Collection[Document], messages: Sequence[Outgoing], accepted
     for start in range(0, len(delayed), _INSERTED):
         some = delayed[start : start + _INSERTED]
         try:
-            collection.bulk_write([_insertion(one, {"at": later(one.delay)}) for one in some], ordered=False)
+            steps = [_insertion(one, _leasable(one, later(one.delay))) for one in some]
+            collection.bulk_write(steps, ordered=False)
         except BulkWriteError as exc:
             accepted += _inserted(some, exc)
             raise
@@ -119,7 +88,10 @@ def put(collection: Collection[Document], messages: Sequence[Outgoing], accepted
 
 
 def _put_now(collection: Collection[Document], messages: Sequence[Outgoing], accepted: list[bytes]) -> None:
-    documents = [{"_id": one.id, "at": _SERVER_TIME, "seq": ObjectId(), "body": one.body} for one in messages]
+    documents = [
+        {"_id": one.id, **_leasable(one, SERVER_TIME), "seq": ObjectId(), "body": one.body}
+        for one in messages
+    ]
     try:
         if len(documents) == 1:
             collection.insert_one(documents[0])
@@ -134,6 +106,13 @@ def _put_now(collection: Collection[Document], messages: Sequence[Outgoing], acc
     accepted += [one.id for one in messages]
 
 
+def _leasable(message: Outgoing, since: object) -> Document:
+    """Return the fields that say when a message may be leased, and of which queue and priority it is."""
+    if is_routed(message):
+        return {"route": name_of(message.queue, message.priority), "due": since}
+    return {"at": since}
+
+
 def _inserted(messages: Sequence[Outgoing], error: BulkWriteError) -> list[bytes]:
     """Return the ids of messages that were inserted although others were not, if the server is sure."""
     details = error.details or {}
@@ -145,17 +124,19 @@ def _inserted(messages: Sequence[Outgoing], error: BulkWriteError) -> list[bytes
 
 def hide(collection: Collection[Document], messages: Sequence[Outgoing]) -> None:
     """Insert hidden messages, which are not leased until `show`, and expire without it."""
-    steps = [
-        _insertion(one, {"hidden": later(_HIDDEN), "wait": max(0, round(one.delay * 1000))})
-        for one in messages
-    ]
+    steps = []
+    for one in messages:
+        fields: Document = {"hidden": later(_HIDDEN), "wait": max(0, round(one.delay * 1000))}
+        if is_routed(one):
+            fields["route"] = name_of(one.queue, one.priority)
+        steps.append(_insertion(one, fields))
     collection.bulk_write(steps, ordered=False)
 
 
 def show(collection: Collection[Document], ids: Sequence[bytes]) -> list[bytes]:
     """Make hidden messages leasable; return the ids that do not exist."""
     change: list[Document] = [
-        {"$set": {"at": {"$add": ["$$NOW", number("$wait")]}, "version": COUNT_UP}},
+        {"$set": {**by_route({"$add": ["$$NOW", number("$wait")]}), "version": COUNT_UP}},
         {"$unset": ["hidden", "wait"]},
     ]
     shown = collection.update_many({"_id": {"$in": list(ids)}, "hidden": {"$exists": True}}, change)
@@ -172,115 +153,3 @@ def _insertion(message: Outgoing, fields: Document) -> UpdateOne:
     return UpdateOne(
         {"_id": message.id}, [{"$replaceWith": {"$cond": [is_new, made, "$$ROOT"]}}], upsert=True
     )
-
-
-# -- leasing ------------------------------------------------------------------------------------
-
-
-def claims(documents: Sequence[Document], token: bytes, owner: bytes, seconds: float) -> list[UpdateMany]:
-    """Return the steps that lease messages that have not changed since they were read.
-
-    Every change increases the version of a message, and every insertion has its own `seq`. So of
-    several workers that read the same message only one can claim it.
-    """
-    versions: dict[int | None, list[Document]] = defaultdict(list)
-    for copy in documents:
-        versions[copy.get("version")].append(copy)
-    change = {
-        "at": later(seconds),
-        "lease": token,
-        "owner": owner,
-        "leases": {"$add": [number("$leases"), 1]},
-        "version": COUNT_UP,
-    }
-    return [
-        UpdateMany(
-            {
-                "_id": {"$in": [one["_id"] for one in alike]},
-                "seq": {"$in": [one["seq"] for one in alike]},
-                "version": version,
-            },
-            [{"$set": change}],
-            hint="_id_",
-        )
-        for version, alike in versions.items()
-    ]
-
-
-def delivery(copy: Document, token: bytes) -> Delivery:
-    """Return the delivery of a message, with its counters including this lease."""
-    return Delivery(
-        copy["body"],
-        copy["_id"] + token,
-        copy.get("leases", 0) + 1,
-        copy.get("failures", 0),
-        copy.get("crashes", 0),
-        copy["at"].timestamp() if "lease" in copy and isinstance(copy["at"], datetime) else 0.0,
-    )
-
-
-# -- ending leases ------------------------------------------------------------------------------
-
-
-def by_lease(receipts: Iterable[bytes]) -> dict[bytes, list[bytes]]:
-    """Return token -> ids of the messages that were leased with it."""
-    found: dict[bytes, list[bytes]] = defaultdict(list)
-    for receipt in receipts:
-        if len(receipt) == ID_SIZE + TOKEN:
-            found[receipt[ID_SIZE:]].append(receipt[:ID_SIZE])
-    return found
-
-
-def held(ids: Sequence[bytes], token: bytes) -> Document:
-    """Return a filter for the messages that still have this lease."""
-    return {"_id": {"$in": list(ids)}, "lease": token}
-
-
-def settling(settlements: Sequence[Settlement]) -> list[DeleteMany | UpdateOne]:
-    """Return the steps that end leases."""
-    # of several settlements of one message the first takes effect
-    first: dict[bytes, Settlement] = {}
-    for one in settlements:
-        first.setdefault(one.receipt, one)
-    acks = by_lease(one.receipt for one in first.values() if one.action is Action.ACK)
-    steps: list[DeleteMany | UpdateOne] = [DeleteMany(held(ids, token)) for token, ids in acks.items()]
-    for receipt, one in first.items():
-        if one.action is not Action.ACK and len(receipt) == ID_SIZE + TOKEN:
-            steps.append(UpdateOne({"_id": receipt[:ID_SIZE], "lease": receipt[ID_SIZE:]}, _ending(one)))
-    return steps
-
-
-def _ending(one: Settlement) -> list[Document]:
-    if one.action is Action.RELEASE:
-        return releasing(one.delay)
-    change: Document = {"failures": one.failures, "crashes": one.crashes, "version": COUNT_UP}
-    if one.action is Action.RETRY:
-        return [{"$set": {**change, "at": later(one.delay)}}, {"$unset": ["lease", "owner"]}]
-    # the text of an error may contain lone surrogates
-    reason = one.reason.encode(errors="backslashreplace").decode()[:_REASON]
-    change |= {"dead": "$$NOW", "reason": {"$literal": reason.replace("\0", "\\0")}}
-    return [{"$set": change}, {"$unset": ["at", "lease", "owner"]}]
-
-
-def releasing(delay: float = 0.0) -> list[Document]:
-    """Return the change that releases a message without counting the lease."""
-    leases = {"$subtract": [number("$leases"), 1]}
-    return [
-        {"$set": {"at": later(delay), "leases": leases, "version": COUNT_UP}},
-        {"$unset": ["lease", "owner"]},
-    ]
-
-
-def extending(receipts: Sequence[bytes], seconds: float) -> list[UpdateMany]:
-    """Return the steps that extend leases that have not expired."""
-    change = [{"$set": {"at": later(seconds), "version": COUNT_UP}}]
-    return [
-        UpdateMany({**held(ids, token), "$expr": {"$gt": ["$at", "$$NOW"]}}, change)
-        for token, ids in by_lease(receipts).items()
-    ]
-
-
-def counting(name: str, wanted: Document, most: int | None = None) -> list[Document]:
-    """Return a pipeline that counts the documents of a filter, up to `most`."""
-    limit: list[Document] = [{"$limit": most}] if most else []
-    return [{"$match": wanted}, *limit, {"$count": "count"}, {"$set": {"name": name}}]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from qcore_mongo.conditions import later
 from qcore_mongo.indexes import Kind
-from qcore_mongo.messages import later
 
 if TYPE_CHECKING:
     from qcore_mongo.client import Client, Document

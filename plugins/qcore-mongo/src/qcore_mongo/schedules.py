@@ -11,7 +11,10 @@ from qcore.interfaces import ScheduleStore
 from qcore.model import StoredSchedule
 from qcore_mongo import messages, pending
 from qcore_mongo.client import Client, Document
+from qcore_mongo.conditions import EPOCH, later
 from qcore_mongo.indexes import Kind
+from qcore_mongo.registry import Registry
+from qcore_mongo.routes import is_routed
 from qcore_plugin_support.call_limit import each_call
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from qcore.model import Outgoing
 
 #: schedules that are not claimed, or whose claim has ended
-_FREE: Final[Document] = {"$lte": [{"$ifNull": ["$claimed_until", messages.EPOCH]}, "$$NOW"]}
+_FREE: Final[Document] = {"$lte": [{"$ifNull": ["$claimed_until", EPOCH]}, "$$NOW"]}
 _KEPT: Final[Document] = {"schedule": {"$exists": True}}
 
 # A schedule is one document: {_id: its name, schedule: its bytes, fires, next, claimed_until, pending}.
@@ -37,6 +40,7 @@ class MongoSchedules(ScheduleStore):
         #: seconds for the requests of a call
         self.timeout = self._client.address.timeout
         self.transaction_domain = self._client.transaction_domain
+        self._registry = Registry(self._client)
 
     def add(self, schedule: StoredSchedule) -> bool:
         """Store a schedule unless there is one of the same name; return whether it was stored."""
@@ -77,7 +81,7 @@ class MongoSchedules(ScheduleStore):
         pending.show(self._client)
         kept = self._client.collection(Kind.SCHEDULES)
         due = {"fires": True, "next": {"$lte": now}, "$expr": _FREE}
-        claim = [{"$set": {"claimed_until": messages.later(hold)}}]
+        claim = [{"$set": {"claimed_until": later(hold)}}]
         found: list[StoredSchedule] = []
         while len(found) < limit:
             one = self._client.do(
@@ -105,6 +109,8 @@ class MongoSchedules(ScheduleStore):
         if broker.capabilities.transaction_domain != self.transaction_domain or not messages_:
             return super().fire(broker, messages_, before, after)
         messages.check(messages_)
+        if any(map(is_routed, messages_)):
+            self._registry.note()
         queue = self._client.collection(Kind.MESSAGES)
         self._client.do(lambda: messages.hide(queue, messages_), repeatable=True)
         fired = self._advance(before, after, [one.id for one in messages_])
