@@ -107,7 +107,7 @@ def fetch_group(
     They are a QuerySet of the model `Task` in the order they finished, with `cached` a list.
     """
     found = _group(group_id, failures, wait, count, cached)
-    if found is None or cached or cached_results.asked(cached):
+    if found is None or cached_results.asked(cached):
         return found
     from qcore_django.models import Task  # noqa: PLC0415 - the apps of the site are loaded when it is called
 
