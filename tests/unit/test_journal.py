@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from qcore.errors import StartFailed
 from qcore.journal.memory import Journal
-from qcore.journal.pages import PAGE, Page
-from qcore.journal.records import ExitReason, FinishedMessage, HeldMessage, WorkerState
+from qcore.journal.pages import _SNAPSHOT, PAGE, Page
+from qcore.journal.records import ExitReason, FinishedMessage, HeldMessage, PageSnapshot, WorkerState
 from qcore.model import Action, Settlement, State, StoredResult
 from qcore_counts.metrics import METRICS_END
 from qcore_counts.tallies import TALLIES
@@ -252,6 +252,59 @@ def test_a_reader_never_sees_parts_of_two_batches(journal: Journal) -> None:
             if found is not None:
                 good += 1
                 assert not _torn(found, seen.count)
+
+
+class _Stores:
+    """The words of a page, which tell a reader of each store before the next one."""
+
+    def __init__(self, page: Page, see: Callable[[], None]) -> None:
+        self._words = page._words
+        self._see = see
+
+    def __getitem__(self, number: int) -> int:
+        return self._words[number]
+
+    def __setitem__(self, number: int, value: int) -> None:
+        self._words[number] = value
+        self._see()
+
+
+def test_a_reading_that_spans_any_store_of_the_worker_is_whole_or_none(journal: Journal) -> None:
+    """A reader may see each word before or after a store, and read the records at any moment after it."""
+    writer, reader = journal.page(0), journal.page(0)
+    before = bytes(reader._memory[: _SNAPSHOT.size])
+    readings: dict[PageSnapshot, None] = {}
+    whole = 0
+
+    def see() -> None:
+        nonlocal before, whole
+        after = bytes(reader._memory[: _SNAPSHOT.size])
+        for at in range(0, len(after), 8):
+            for mixed in (before[:at] + after[at:], after[:at] + before[at:]):
+                seen = PageSnapshot(*_SNAPSHOT.unpack_from(mixed))
+                if seen.seq == reader.snapshot().seq and seen.count:
+                    readings[seen] = None
+        before = after
+        for seen in readings:
+            if (found := reader.read(seen)) is not None:
+                whole += 1
+                records = [ended(index, seen.seq, size=index * 99) for index in range(seen.count)]
+                assert found[0] == [held(seen.seq)] * seen.count
+                assert found[1] == records[seen.settled : seen.settled + len(found[1])], seen
+
+    object.__setattr__(writer, "_words", _Stores(writer, see))
+    for number in (1, 2):
+        writer.write_batch([held(number)] * 4, number)
+        for index in range(4):
+            writer.begin(index, number, number)
+            writer.add_finished(ended(index, number, size=index * 99))
+            if index == 1:
+                writer.end(2, number)
+                writer.mark_settled(2)
+        writer.end(4, number)
+        writer.mark_settled(4)
+
+    assert whole > 100
 
 
 def test_a_running_message_is_never_seen_without_its_own_start(journal: Journal) -> None:

@@ -9,7 +9,14 @@ import msgspec
 
 from qcore.journal.cells import Cells
 from qcore.journal.commands import WorkerCommands
-from qcore.journal.records import ExitReason, FinishedMessage, HeldMessage, PageSnapshot, WorkerState
+from qcore.journal.records import (
+    SETTLED,
+    ExitReason,
+    FinishedMessage,
+    HeldMessage,
+    PageSnapshot,
+    WorkerState,
+)
 from qcore_counts.metrics import METRICS_END, PROGRESS_OF, TAG, Metrics
 from qcore_counts.tallies import TALLIES, Tallies
 
@@ -41,11 +48,13 @@ _ENDED: Final = 3
 _STARTED: Final = 4
 _DEADLINE: Final = 5
 _LEASED: Final = 6
+#: how many messages are settled, and where the records of the finished others end: one word, because a
+#: reader between two would take old records for those of messages that ended later
 _OUTCOMES: Final = 7
 _STATE: Final = 8
 _REASON: Final = 9
 _TOTAL: Final = 10
-_SETTLED: Final = 11
+#: 11 is free
 _LIMIT: Final = 12
 _FLUSHED: Final = 13
 #: 14 to 16 are those of `commands`.
@@ -60,7 +69,7 @@ _decode_held = msgspec.msgpack.Decoder(list[HeldMessage]).decode
 _decode_ended = msgspec.msgpack.Decoder(FinishedMessage).decode
 
 
-_SNAPSHOT: Final = struct.Struct("12q")
+_SNAPSHOT: Final = struct.Struct("11q")
 
 
 class Page:
@@ -71,6 +80,7 @@ class Page:
         "_end",
         "_memory",
         "_next",
+        "_settled",
         "_words",
         "cells",
         "commands",
@@ -92,6 +102,8 @@ class Page:
         self.seq: int = self._words[_SEQ]
         self._body = _BODY
         self._next = _BODY
+        #: messages of the batch that are settled, as `_OUTCOMES` has them
+        self._settled = 0
         #: where the room for records ends
         self._end = PAGE
 
@@ -119,8 +131,9 @@ class Page:
         self.seq += 1
         self._body = self._next = end
         self._end = PAGE
-        words[_SETTLED] = words[_BEGUN] = words[_ENDED] = words[_STARTED] = words[_DEADLINE] = 0
+        words[_BEGUN] = words[_ENDED] = words[_STARTED] = words[_DEADLINE] = 0
         words[_LEASED] = leased
+        self._settled = 0
         words[_OUTCOMES] = end
         words[_SEQ] = self.seq
         words[_COUNT] = len(batch)
@@ -174,7 +187,7 @@ class Page:
         _LENGTH.pack_into(self._memory, start, len(data))
         self._memory[start + _LENGTH.size : stop] = data
         self._next = stop
-        self._words[_OUTCOMES] = stop
+        self._words[_OUTCOMES] = self._settled + stop
         return True
 
     def mark_acknowledged(self, index: int, tail: bytes) -> bool:
@@ -202,9 +215,9 @@ class Page:
 
     def mark_settled(self, count: int) -> None:
         """Record that the first `count` messages of the batch are settled; their records are dropped."""
-        self._words[_SETTLED] = count
         self._next = self._body
-        self._words[_OUTCOMES] = self._body
+        self._settled = count * SETTLED
+        self._words[_OUTCOMES] = self._settled + self._body
 
     def set_state(self, state: WorkerState, reason: ExitReason = ExitReason.NOT) -> None:
         """Tell the supervisor the state of this worker."""
@@ -287,7 +300,7 @@ class Page:
                 size = _LENGTH.unpack_from(self._memory, _BODY)[0]
                 at = _BODY + _LENGTH.size
                 held = _decode_held(bytes(self._memory[at : at + size]))
-                ended = self._outcomes(at + size, seen.outcomes)
+                ended = self._outcomes(at + size, seen.outcomes % SETTLED)
         except (msgspec.MsgspecError, ValueError, struct.error):
             if self._still(seen):
                 raise

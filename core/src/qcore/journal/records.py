@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import msgspec
 
@@ -59,6 +60,10 @@ class FinishedMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
     has_follow_ups: bool = False
 
 
+#: What one settled message counts in `PageSnapshot.outcomes`; more than the bytes of a page.
+SETTLED: Final = 1 << 21
+
+
 class PageSnapshot(msgspec.Struct, frozen=True, gc=False):
     """The words of a page at one moment."""
 
@@ -72,13 +77,17 @@ class PageSnapshot(msgspec.Struct, frozen=True, gc=False):
     deadline: int
     #: monotonic nanoseconds when the batch was leased
     leased: int
+    #: settled * SETTLED + where the records of finished messages end
     outcomes: int
     state: int
     reason: int
     #: tasks finished by this process
     total: int
-    #: how many of the batch the worker itself has settled
-    settled: int
+
+    @property
+    def settled(self) -> int:
+        """How many of the batch the worker itself has settled."""
+        return self.outcomes // SETTLED
 
     @property
     def position(self) -> tuple[int, int]:
