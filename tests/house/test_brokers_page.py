@@ -11,7 +11,7 @@ import pytest
 
 from qcore.interfaces import Capabilities
 from qcore_testing import BrokerContract
-from tests.house.tree import ROOT, core_modules, plugin_modules
+from tests.house.tree import ROOT, called, core_modules, plugin_modules
 
 if TYPE_CHECKING:
     from tests.house.tree import Module
@@ -53,8 +53,8 @@ def declared(broker: str) -> dict[str, ast.expr]:
     """Return what a broker says of itself, as it is written."""
     broker = BASED_ON.get(broker, broker)
     for module in modules(package(broker)):
-        for node in ast.walk(module.tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Capabilities":
+        for node in module.nodes:
+            if isinstance(node, ast.Call) and called(node) == "Capabilities":
                 return {word.arg: word.value for word in node.keywords if word.arg}
     return {}
 
@@ -182,7 +182,7 @@ def test_the_page_says_how_each_lack_is_dealt_with() -> None:
 def test_a_lack_is_dealt_with_where_the_test_says(name: str) -> None:
     """The module that emulates, refuses or warns reads the field, so neither can be forgotten."""
     (module,) = [one for one in core_modules() if one.name == LACKING[name][1]]
-    read = {node.attr for node in ast.walk(module.tree) if isinstance(node, ast.Attribute)}
+    read = {node.attr for node in module.nodes if isinstance(node, ast.Attribute)}
 
     assert name in read
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import gc
 import subprocess
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "src" / "qcore"
 #: packages in core's wheel that know nothing of the engine
@@ -33,19 +35,29 @@ LIBRARIES = (
 )
 
 
-class Module(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Module:
     """One Python file of a package."""
 
     path: Path
     #: dotted, `qcore.cli.main`; a package's `__init__` bears the package's name
     name: str
     text: str
-    tree: ast.Module
 
-    @property
+    @cached_property
     def place(self) -> str:
         """Path from the root, as it is shown in a failure."""
         return self.path.relative_to(ROOT).as_posix()
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """What it is parsed to; most rules look at the text first."""
+        return _quietly(lambda: ast.parse(self.text, str(self.path)))
+
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the tree, each rule goes through them."""
+        return _quietly(lambda: tuple(ast.walk(self.tree)))
 
 
 class Import(NamedTuple):
@@ -55,21 +67,20 @@ class Import(NamedTuple):
     line: int
 
 
-def _module(path: Path, source: Path) -> Module:
+def _quietly(make: Callable[[], T]) -> T:
     # trees are kept, so each look for garbage among them is in vain, and takes longer than they do
     gc.disable()
     try:
-        return _parsed(path, source)
+        return make()
     finally:
         gc.freeze()
         gc.enable()
 
 
-def _parsed(path: Path, source: Path) -> Module:
+def _module(path: Path, source: Path) -> Module:
     parts = path.relative_to(source).with_suffix("").parts
     name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-    text = path.read_text(encoding="utf-8")
-    return Module(path, name, text, ast.parse(text, str(path)))
+    return Module(path, name, path.read_text(encoding="utf-8"))
 
 
 @cache
@@ -154,12 +165,17 @@ def tracked_files() -> list[Path]:
 UNTRACKED = frozenset({".git", ".tox", ".venv", "__pycache__", "build", "dist", "_build"})
 
 
+def called(node: ast.Call) -> str:
+    """Return the last part of the name that is called, empty if it has none; `ast.unparse` is slow."""
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
 def imports(module: Module, known: frozenset[str] = frozenset()) -> Iterator[Import]:
     """Yield every module that is imported, at whatever depth and under whatever condition.
 
     `from a import b` names `a.b` if that is among the `known` modules, else `a`.
     """
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(alias.name, node.lineno)
