@@ -9,6 +9,7 @@ import sys
 import pytest
 
 
+@pytest.mark.further
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_quick_run_has_every_figure() -> None:

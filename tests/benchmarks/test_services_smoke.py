@@ -16,6 +16,7 @@ NEEDED = ("qcore_sqs", "qcore_ironmq", "qcore_disque", "moto", "flask", "flask_c
 
 
 @pytest.mark.early
+@pytest.mark.further
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_quick_run_on_services_counts_requests() -> None:

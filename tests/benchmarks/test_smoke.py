@@ -6,18 +6,21 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.benchmarks import contest, environments
 
 RUN = Path(__file__).with_name("run.py")
+#: the same measurements with other settings
+FURTHER: Final = [pytest.param(name, marks=pytest.mark.further) for name in ("tuned", "")]
 
 
 @pytest.mark.early
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("only", ["tuned", "no results, d", pytest.param("", marks=pytest.mark.further)])
+@pytest.mark.parametrize("only", ["no results, d", *FURTHER])
 def test_a_quick_run_fills_its_rows(only: str) -> None:
     """`--quick --json` fills each row, of qcore or of all; no task is lost or runs twice.
 

@@ -143,6 +143,11 @@ def test_processes_that_come_at_once_migrate_once(url: str, look: Callable[..., 
 
 
 @pytest.mark.usefixtures("old")
+@pytest.mark.parametrize(
+    "server",
+    [*(pytest.param(kind, marks=pytest.mark.further) for kind in KINDS[1:]), KINDS[0]],
+    indirect=True,
+)
 def test_nothing_is_migrated_where_it_is_not_allowed(
     url: str, look: Callable[..., list[Any]], tmp_path: Path
 ) -> None:
