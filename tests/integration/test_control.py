@@ -387,18 +387,19 @@ def test_a_cluster_tells_how_fast_it_is(land: Land) -> None:
 
 @pytest.mark.portable
 def test_a_cluster_counts_how_its_tasks_end(land: Land) -> None:
-    """By name and end, in its workers and, for those that die, in its supervisor."""
+    """By name, queue and end, in its workers and, for those that die, in its supervisor."""
     app, cluster = land.both(workers=2, max_attempts=2, max_crashes=1, retry=2, timeout=1, recycle=3)
     finals(app.enqueue_many([app.task(tasks.echo).bind(n) for n in range(50)]))
     final(app.enqueue(tasks.nap, 0.2))
-    final(app.enqueue(tasks.fail))
-    final(app.enqueue(tasks.die, "kill"))
+    final(app.task(tasks.fail).using(queue="mail").enqueue())
+    final(app.task(tasks.die).using(queue="mail").enqueue("kill"))
+    final(app.task(tasks.echo).using(queue="mail").enqueue(50))
 
     def counted() -> ClusterStatus | None:
         seen = cluster.status()
         runs = {name.rpartition(".")[2]: one.runs for name, one in seen.counts.tasks.items()}
         expected = {
-            "echo": {"success": 50},
+            "echo": {"success": 51},
             "nap": {"success": 1},
             "fail": {"failure": 2},
             "die": {"crash": 1},
@@ -410,8 +411,15 @@ def test_a_cluster_counts_how_its_tasks_end(land: Land) -> None:
     assert (tasks_["fail"].retries, tasks_["fail"].dead_letters) == (1, 1)
     assert (tasks_["die"].retries, tasks_["die"].dead_letters) == (0, 1)
     assert 0.2 <= tasks_["nap"].seconds < 30
-    assert counts.started == 54
-    assert sum(counts.run_times.counts) == 53
+    queues = {name: {queue: part.runs for queue, part in one.queues.items()} for name, one in tasks_.items()}
+    assert queues == {
+        "echo": {"default": {"success": 50}, "mail": {"success": 1}},
+        "nap": {},
+        "fail": {"mail": {"failure": 2}},
+        "die": {"mail": {"crash": 1}},
+    }
+    assert counts.started == 55
+    assert sum(counts.run_times.counts) == 54
     assert counts.run_times.total > 0.15
     assert sum(counts.wait_times.counts) >= 50
     with app.runtime.brokers.connection() as broker:

@@ -10,7 +10,7 @@ from qcore.journal.memory import Journal
 from qcore.model import Action, Kind
 from qcore.status import TIME_BOUNDS, TaskCounts
 from qcore_counts.metrics import bucket, durations, longest, middle
-from qcore_counts.tallies import MAX_NAMES, OTHER, TALLIES, Tallies, TalliesSum, place
+from qcore_counts.tallies import MAX_NAMES, MAX_ROWS, OTHER, TALLIES, Tallies, TalliesSum, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +90,41 @@ def test_names_are_bounded() -> None:
     assert len(found) == MAX_NAMES + 1
     assert found["task0"].runs == {"failure": MAX_NAMES * 3 + 1}
     assert found[OTHER].runs == {"failure": MAX_NAMES * 2}
+
+
+def test_each_queue_of_a_task_is_counted_apart(page: Page) -> None:
+    """And all together; a task that was only ever on the queue without a name has no parts."""
+    page.tallies.add("shop.pay", Kind.SUCCESS, 3, seconds=1.5)
+    page.tallies.add("shop.pay", Kind.SUCCESS, 2, queue="mail", seconds=0.5, waited=0.003)
+    page.tallies.add_waits("shop.pay", 0.003, 1, queue="mail")
+    page.tallies.add("shop.ship", Kind.FAILURE)
+    mail = TaskCounts(
+        runs={"success": 2}, seconds=0.5, waited_seconds=0.009, success_times=(2,), wait_times=(0, 0, 3)
+    )
+    default = TaskCounts(runs={"success": 3}, seconds=1.5, success_times=(3,))
+
+    found = Tallies(page.tallies._memory).read()
+
+    assert found["shop.pay"].queues == {"default": default, "mail": mail}
+    assert found["shop.pay"].runs == {"success": 5}
+    assert found["shop.ship"].queues == {}
+    both = TalliesSum([page.tallies, page.tallies]).read()["shop.pay"]
+    assert both.queues == {"default": default.plus(default), "mail": mail.plus(mail)}
+    assert both == found["shop.pay"].plus(found["shop.pay"])
+
+
+def test_queues_are_bounded() -> None:
+    """Whoever enqueues may name any queue, and any text may stand in a message."""
+    tallies = table()
+    for number in range(MAX_ROWS * 2):
+        tallies.add("shop.pay", Kind.SUCCESS, queue=f"q{number}")
+    tallies.add("shop.ship", Kind.SUCCESS, queue="\udce9" * 70)
+
+    found = tallies.read()
+    assert found.keys() == {"shop.pay", OTHER}
+    assert len(found["shop.pay"].queues) == MAX_ROWS
+    assert found[OTHER] == TaskCounts(runs={"success": MAX_ROWS + 1})
+    assert TalliesSum([tallies, tallies]).read() == {name: one.plus(one) for name, one in found.items()}
 
 
 @pytest.mark.parametrize("name", ["x" * 500, "é" * 200, "", "shop.\udce9"])

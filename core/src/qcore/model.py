@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from qcore.status import Progress  # noqa: TC001 - read at run time by attrs
-from qcore_queues.names import DEFAULT_QUEUE
+from qcore_queues.names import destination
 
 # Records made once a message are msgspec structs, an eighth of the cost of a frozen attrs class.
 #: Where a body has its message's id, and the id of the key that signed it; unverified.
@@ -223,7 +223,7 @@ class TaskInfo:
 
     def destination(self, cluster: str) -> str:
         """Return where it is sent, in one word for tracers: `shop`, or `shop/mail` for a named queue."""
-        return cluster if self.queue in {"", DEFAULT_QUEUE} else f"{cluster}/{self.queue}"
+        return destination(cluster, self.queue)
 
 
 @attrs.frozen(kw_only=True)

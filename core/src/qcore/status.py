@@ -8,6 +8,8 @@ from typing import Final
 
 import attrs
 
+from qcore_queues.names import DEFAULT_QUEUE
+
 
 @attrs.frozen(kw_only=True)
 class Progress:
@@ -52,6 +54,13 @@ class TaskCounts:
     success_times: tuple[int, ...] = ()
     failed_times: tuple[int, ...] = ()
     wait_times: tuple[int, ...] = ()
+    #: the part of each queue, by its name; empty = all were of `default`
+    queues: Mapping[str, TaskCounts] = attrs.field(factory=dict)
+
+    @property
+    def parts(self) -> Mapping[str, TaskCounts]:
+        """The part of each queue, by its name."""
+        return self.queues or {DEFAULT_QUEUE: self}
 
     def plus(self, other: TaskCounts) -> TaskCounts:
         """Return the sum of both."""
@@ -66,7 +75,13 @@ class TaskCounts:
             success_times=_added(self.success_times, other.success_times),
             failed_times=_added(self.failed_times, other.failed_times),
             wait_times=_added(self.wait_times, other.wait_times),
+            queues=_together(self.parts, other.parts) if self.queues or other.queues else {},
         )
+
+
+def _together(one: Mapping[str, TaskCounts], other: Mapping[str, TaskCounts]) -> Mapping[str, TaskCounts]:
+    both = {queue: counts.plus(other[queue]) for queue, counts in one.items() if queue in other}
+    return {**one, **other, **both}
 
 
 def _added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:

@@ -39,8 +39,8 @@ class SharedBatch(Batch):
         super().__init__(runtime, broker, store, planner, page)
         #: ids of requeued tasks that will run again, each with the epoch seconds of its lease
         self._to_forget: list[tuple[float, list[bytes]]] = []
-        #: how many have succeeded, by name and by the seconds for which they had waited
-        self._waits: Counter[tuple[str, float]] = Counter()
+        #: how many have succeeded, by name, queue and the seconds for which they had waited
+        self._waits: Counter[tuple[str, str | None, float]] = Counter()
 
     @property
     def redelivers(self) -> bool:
@@ -62,7 +62,7 @@ class SharedBatch(Batch):
                 plan.seconds += (seconds := outcome.finished - outcome.started)
                 if seconds >= SLOW:
                     plan.slow.append(seconds)
-                self._waits[plan.name, run.waited] += 1
+                self._waits[plan.name, plan.head.queue, run.waited] += 1
                 cells.succeed(run.cell)
                 return self.ends.acknowledged(message, outcome) if self.events.wanted else message
         self.events.waited = run.waited
@@ -72,7 +72,7 @@ class SharedBatch(Batch):
         finally:
             self.ends.journal, self.ends.take_raised = self._page, before
         if result is not None and result.state is State.SUCCESS:
-            self._waits[message.plan.name, run.waited] += 1
+            self._waits[message.plan.name, message.plan.head.queue, run.waited] += 1
         if self.ends.retrying:
             self._to_forget.append((run.leased, self.ends.retrying))
             self.ends.retrying = []

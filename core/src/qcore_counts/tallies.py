@@ -5,14 +5,18 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from qcore.model import Action, Kind
 from qcore.status import TIME_BOUNDS, TaskCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-#: Names that are counted apart; what others do is counted together, under `OTHER`.
+#: Names that are counted apart, and their rows: one for each queue of a name. What others do is counted
+#: together, under `OTHER`.
 MAX_NAMES: Final = 64
+MAX_ROWS: Final = 2 * MAX_NAMES
 OTHER: Final = "(other)"
 
 #: Places of a histogram of durations, and the first bound: seconds from which a run is placed by itself.
@@ -23,11 +27,13 @@ _SLOW_BITS: Final = 20
 _WORD: Final = struct.calcsize("q")
 #: Bytes of a name that are kept: one that is longer is counted with those that begin like it.
 _NAME_BYTES: Final = 128
+_QUEUE_BYTES: Final = 64
 _KINDS: Final = tuple(Kind)
 _COLUMN: Final = {kind: column for column, kind in enumerate(_KINDS)}
-#: The words of a row: the length of the name, the name, the runs by kind, and those below.
+#: The words of a row: the length of the name, the name, the queue, the runs by kind, and those below.
 _NAME: Final = 1
-_RUNS: Final = _NAME + _NAME_BYTES // _WORD
+_QUEUE: Final = _NAME + _NAME_BYTES // _WORD
+_RUNS: Final = _QUEUE + _QUEUE_BYTES // _WORD
 _RETRIES: Final = _RUNS + len(_KINDS)
 _DEAD_LETTERS: Final = _RETRIES + 1
 _NANOSECONDS: Final = _DEAD_LETTERS + 1
@@ -41,8 +47,12 @@ _ROW: Final = _WAIT_TIMES + PLACES
 #: The largest value of a word, and the seconds above which a time is none: 31 years.
 _MOST: Final = 2**63 - 1
 _LONGEST: Final = 1e9
-#: Bytes of a table: one row more than there are names, for the others.
-TALLIES: Final = (MAX_NAMES + 1) * _ROW * _WORD
+#: Bytes of a table; its last row is for the others.
+TALLIES: Final = (MAX_ROWS + 1) * _ROW * _WORD
+
+#: the name of a task and its queue, as brokers know it
+_Key = tuple[str, str]
+_OTHERS: Final[_Key] = (OTHER, "")
 
 
 class Tallies:
@@ -54,8 +64,8 @@ class Tallies:
         self._memory = memory
         #: each is written by one store, so a reader sees the old or the new value
         self._words = memory.cast("q")
-        #: where the row of a name begins; the writer's own, read from the memory when it first counts
-        self._rows: dict[str, int] | None = None
+        #: where a row begins; the writer's own, read from the memory when it first counts
+        self._rows: dict[_Key, int] | None = None
 
     def add(
         self,
@@ -63,6 +73,7 @@ class Tallies:
         kind: Kind,
         count: int = 1,
         *,
+        queue: str | None = None,
         seconds: float = 0.0,
         slow: Sequence[float] = (),
         waited: float = 0.0,
@@ -74,13 +85,14 @@ class Tallies:
             name: of the task.
             kind: how they ended.
             count: how many they are.
+            queue: which their messages were on; None = `default`.
             seconds: for which they ran, together; 0 = they did not run, or for a time that is not known.
             slow: the seconds of those of them that took `SLOW` or more.
             waited: seconds for which each waited; 0 = not known.
             action: what becomes of their messages.
 
         """
-        row, words = self._row(name), self._words
+        row, words = self._row(name, queue or ""), self._words
         words[row + _RUNS + _COLUMN[kind]] += count
         # A clock that is set while a task runs makes its time negative, or longer than a word can be.
         if 0 < seconds < _LONGEST:
@@ -98,9 +110,9 @@ class Tallies:
         elif action is Action.DEAD_LETTER:
             words[row + _DEAD_LETTERS] += count
 
-    def add_waits(self, name: str, waited: float, count: int) -> None:
+    def add_waits(self, name: str, waited: float, count: int, *, queue: str | None = None) -> None:
         """Count how long runs had waited that are counted already; 0 = not known."""
-        self._add_waits(self._row(name), waited, count)
+        self._add_waits(self._row(name, queue or ""), waited, count)
 
     def _add_waits(self, row: int, waited: float, count: int) -> None:
         if 0 < waited * count < _LONGEST:
@@ -112,36 +124,44 @@ class Tallies:
 
     def read(self) -> Mapping[str, TaskCounts]:
         """Return what was counted, by name."""
-        return {name: self._counts(row) for name, row in self._find().items()}
+        return _by_name(self.rows())
 
-    def _row(self, name: str) -> int:
+    def rows(self) -> Iterator[tuple[_Key, TaskCounts]]:
+        """Yield what was counted, by name and queue."""
+        for key, row in self._find().items():
+            yield key, self._counts(row)
+
+    def _row(self, name: str, queue: str) -> int:
         if self._rows is None:
             # The worker before in this slot has counted here.
             self._rows = self._find()
-        row = self._rows.get(name)
-        return self._make(_kept(name), self._rows) if row is None else row
+        row = self._rows.get((name, queue))
+        return self._make(_kept(name, queue), self._rows) if row is None else row
 
-    def _make(self, name: str, rows: dict[str, int]) -> int:
-        """Return the row of a name that may be new; names that get none are not kept, for any may be sent."""
-        used = len(rows) - (OTHER in rows)
-        if name not in rows and used >= MAX_NAMES:
-            name, used = OTHER, MAX_NAMES
-        if name not in rows:
-            row = rows[name] = used * _ROW
-            text = name.encode()
-            start = (row + _NAME) * _WORD
-            self._memory[start : start + len(text)] = text
+    def _make(self, key: _Key, rows: dict[_Key, int]) -> int:
+        """Return a row that may be new; names that get none are not kept, for any may be sent."""
+        if not _fits(key, rows):
+            key = _OTHERS
+        if key not in rows:
+            used = MAX_ROWS if key == _OTHERS else len(rows) - (_OTHERS in rows)
+            row = rows[key] = used * _ROW
+            text, queue = (one.encode() for one in key)
+            for at, data in ((row + _NAME, text), (row + _QUEUE, queue)):
+                self._memory[at * _WORD : at * _WORD + len(data)] = data
             # Last, because a row with a name is read.
             self._words[row] = len(text)
-        return rows[name]
+        return rows[key]
 
-    def _find(self) -> dict[str, int]:
+    def _find(self) -> dict[_Key, int]:
         found = {}
-        for row in range(0, (MAX_NAMES + 1) * _ROW, _ROW):
+        for row in range(0, (MAX_ROWS + 1) * _ROW, _ROW):
             if size := self._words[row]:
-                start = (row + _NAME) * _WORD
-                found[bytes(self._memory[start : start + size]).decode("utf-8", "replace")] = row
+                name = self._text(row + _NAME, size)
+                found[name, self._text(row + _QUEUE, _QUEUE_BYTES).rstrip("\0")] = row
         return found
+
+    def _text(self, at: int, size: int) -> str:
+        return bytes(self._memory[at * _WORD : at * _WORD + size]).decode("utf-8", "replace")
 
     def _counts(self, row: int) -> TaskCounts:
         words = self._words
@@ -173,25 +193,45 @@ def place(seconds: float) -> int:
     return min(bits, PLACES - 1)
 
 
-def _kept(name: str) -> str:
-    return name.encode("utf-8", "replace")[:_NAME_BYTES].decode("utf-8", "ignore") or "(none)"
+def _kept(name: str, queue: str) -> _Key:
+    return _cut(name, _NAME_BYTES) or "(none)", _cut(queue, _QUEUE_BYTES)
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode("utf-8", "replace")[:size].decode("utf-8", "ignore")
+
+
+def _fits(key: _Key, rows: Collection[_Key]) -> bool:
+    """Return whether there is a row for a name and queue."""
+    used = len(rows) - (_OTHERS in rows)
+    if key in rows or used < MAX_NAMES:
+        return True
+    names = {name for name, _ in rows} - {OTHER}
+    return used < MAX_ROWS and (key[0] in names or len(names) < MAX_NAMES)
+
+
+def _by_name(rows: Iterable[tuple[_Key, TaskCounts]]) -> Mapping[str, TaskCounts]:
+    found: dict[str, TaskCounts] = {}
+    for (name, queue), counts in rows:
+        part = attrs.evolve(counts, queues={queue: counts}) if queue else counts
+        found[name] = found[name].plus(part) if name in found else part
+    return found
 
 
 class TalliesSum:
-    """Adds up the tables of a cluster, with no more names than one of them has."""
+    """Adds up the tables of a cluster, with no more names and queues than one of them has."""
 
     def __init__(self, tables: Iterable[Tallies]) -> None:
         self._tables = tuple(tables)
-        #: a name stays once it was there, because a count that shrinks passes for a restart
-        self._names: set[str] = set()
+        #: a row stays once it was there, because a count that shrinks passes for a restart
+        self._keys: set[_Key] = set()
 
     def read(self) -> Mapping[str, TaskCounts]:
         """Return what all tables have counted, by name."""
-        found: dict[str, TaskCounts] = {}
-        for table in self._tables:
-            for name, counts in table.read().items():
-                if len(self._names) < MAX_NAMES:
-                    self._names.add(name)
-                key = name if name in self._names else OTHER
-                found[key] = found[key].plus(counts) if key in found else counts
-        return found
+        return _by_name((self._kept(key), counts) for table in self._tables for key, counts in table.rows())
+
+    def _kept(self, key: _Key) -> _Key:
+        if not _fits(key, self._keys):
+            return _OTHERS
+        self._keys.add(key)
+        return key

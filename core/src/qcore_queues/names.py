@@ -53,6 +53,11 @@ def known_as(queue: str) -> str:
     return "" if queue == DEFAULT_QUEUE else queue
 
 
+def destination(cluster: str, queue: str) -> str:
+    """Return where a task is sent, in one word: `shop`, or `shop/mail` for a named queue."""
+    return cluster if queue in {"", DEFAULT_QUEUE} else f"{cluster}/{queue}"
+
+
 def named(queue: str) -> str:
     """Return the name of a queue that a broker knows."""
     return queue or DEFAULT_QUEUE

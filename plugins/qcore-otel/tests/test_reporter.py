@@ -7,6 +7,7 @@ import time
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from opentelemetry import trace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -22,6 +23,7 @@ from qcore.model import Kind, Outcome, TaskInfo
 from qcore.status import TIME_BOUNDS, ClusterStatus, Counts, TaskCounts
 from qcore_calendar.schedule import Schedule
 from qcore_otel import OtelReporter, plugin
+from qcore_otel.conventions import describe
 
 from .conftest import KEY, Collector, attributes
 
@@ -278,6 +280,21 @@ def test_durations_are_a_histogram_of_the_cluster(
     consumed = collector.metrics["messaging.client.consumed.messages"]
     found = {attributes(one).get("error.type"): one.as_int for one in consumed}
     assert found == {None: 4, "timeout": 1}
+
+
+def test_metrics_name_the_queue_as_spans_do(
+    started: Callable[..., OtelReporter], collector: Collector
+) -> None:
+    """One series for each destination of a task."""
+    reporter = started()
+    watched(reporter, pay=COUNTED.plus(attrs.evolve(COUNTED, queues={"mail": COUNTED})))
+    reporter.flush(30)
+
+    for metric in ("messaging.process.duration", "messaging.client.consumed.messages"):
+        found = [attributes(one) for one in collector.metrics[metric]]
+        assert [one["messaging.destination.name"] for one in found] == ["shop"] * 2 + ["shop/mail"] * 2
+    span = describe(TaskInfo(id="1", name="pay", queue="mail"), "shop", "process")
+    assert span["messaging.destination.name"] == "shop/mail"
 
 
 def test_sent_messages_are_counted_where_they_are_enqueued(

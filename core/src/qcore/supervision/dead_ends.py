@@ -47,7 +47,8 @@ class DeadEnds:
     ) -> SettledEvent | None:
         seconds, attempt = outcome.finished - outcome.started, held.failures + 1
         action, reason = decision.action, decision.reason
-        return self._events.event(held.id, plan.name, action, outcome.kind, reason, attempt, seconds)
+        kind, queue = outcome.kind, plan.head.queue
+        return self._events.event(held.id, plan.name, action, kind, reason, attempt, seconds, queue=queue)
 
     def _report(
         self,

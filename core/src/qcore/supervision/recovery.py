@@ -171,7 +171,8 @@ class Recovery(DeadEnds):
             kept = attrs.evolve(again, state=State.RETRYING)
             outcome = msgspec.structs.replace(gone.outcome(), kind=Kind.INTERRUPTED)
             result = self._seal(held, plan, outcome, kept, gone.progress)
-        event = self._events.event(held.id, plan.name, again.action, Kind.INTERRUPTED, gone.text)
+        kind, queue = Kind.INTERRUPTED, plan.head.queue
+        event = self._events.event(held.id, plan.name, again.action, kind, gone.text, queue=queue)
         return Completion(again.settlement(held.receipt), result, event=event)
 
     def _fail_for_good(

@@ -56,11 +56,14 @@ class SettledEvents:
         seconds: float | None = None,
         *,
         waited: float = 0.0,
+        queue: str | None = None,
     ) -> SettledEvent | None:
         """Return the event of one message, None if nobody wants it; count it, unless it is a success."""
         if kind is not Kind.SUCCESS:
             slow = (seconds,) if seconds is not None and seconds >= SLOW else ()
-            self._tallies.add(name, kind, seconds=seconds or 0.0, slow=slow, waited=waited, action=action)
+            self._tallies.add(
+                name, kind, queue=queue, seconds=seconds or 0.0, slow=slow, waited=waited, action=action
+            )
         if not self.wanted:
             return None
         return SettledEvent(
@@ -85,6 +88,7 @@ class SettledEvents:
             message.failures + 1,
             outcome.finished - outcome.started,
             waited=self.waited if first else 0.0,
+            queue=message.plan.head.queue,
         )
 
     def measure_wait(self, page: Page, messages: Sequence[LeasedMessage]) -> None:
@@ -103,6 +107,7 @@ class SettledEvents:
                     plan.name,
                     Kind.SUCCESS,
                     plan.successes,
+                    queue=plan.head.queue,
                     seconds=plan.seconds,
                     slow=plan.slow,
                     waited=0.0 if plan.head.delayed else self.waited,
@@ -111,13 +116,13 @@ class SettledEvents:
                 plan.slow.clear()
 
     def count_each_wait(
-        self, messages: Sequence[LeasedMessage], waits: Mapping[tuple[str, float], int]
+        self, messages: Sequence[LeasedMessage], waits: Mapping[tuple[str, str | None, float], int]
     ) -> None:
-        """Count successes of which each has waited for its own time: so many by name and seconds."""
+        """Count successes of which each has waited for its own time: so many by name, queue and seconds."""
         self.waited = 0.0
         self.count_successes(messages)
-        for (name, waited), count in waits.items():
-            self._tallies.add_waits(name, waited, count)
+        for (name, queue, waited), count in waits.items():
+            self._tallies.add_waits(name, waited, count, queue=queue)
 
     def count_recovered(
         self,
@@ -136,12 +141,13 @@ class SettledEvents:
             else:
                 succeeded = ended.result.state is State.SUCCESS
             if succeeded:
-                self._tallies.add(read_head(held[index].head).name, Kind.SUCCESS)
+                self.count_successes_of([held[index]])
 
     def count_successes_of(self, messages: Iterable[HeldMessage]) -> None:
         """Count tasks that have succeeded, one by one."""
         for one in messages:
-            self._tallies.add(read_head(one.head).name, Kind.SUCCESS)
+            head = read_head(one.head)
+            self._tallies.add(head.name, Kind.SUCCESS, queue=head.queue)
 
     def emit(self, completions: Iterable[Completion]) -> None:
         """Call the hooks for messages whose settlements are durable."""

@@ -177,5 +177,6 @@ class Screening:
             follow_up = self._continuation.after(one.plan.head, one.tail, stored, one.opened.created)
             if kind is Kind.ALREADY_FAILED:
                 decision = decision.because(self._results.open(stored.id, stored.body).error)
-        event = self._events.event(one.opened.id, one.plan.name, decision.action, kind, decision.reason)
+        action, reason, queue = decision.action, decision.reason, one.plan.head.queue
+        event = self._events.event(one.opened.id, one.plan.name, action, kind, reason, queue=queue)
         return Completion(decision.settlement(one.receipt, id_), result, follow_up, result, event)

@@ -34,6 +34,7 @@ from qcore_otel.conventions import (
     TASK,
     encodable,
 )
+from qcore_queues.names import destination
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 
 #: ends of runs without a failure
 _FINE: Final = frozenset({Kind.SUCCESS.value, Kind.SKIPPED.value, Kind.ALREADY_SUCCEEDED.value})
+
+
+#: task, queue and error
+_Series = tuple[str, str, str]
 
 
 @attrs.frozen
@@ -65,7 +70,7 @@ class ClusterMetrics:
     """
 
     def __init__(self, cluster: str) -> None:
-        self._labels: Mapping[str, str] = {SYSTEM: "qcore", OPERATION: "process", DESTINATION: cluster}
+        self._cluster = cluster
         self._began = time.time_ns()
         self._tasks: Mapping[str, TaskCounts] = {}
         readers = [
@@ -85,23 +90,34 @@ class ClusterMetrics:
         self._tasks = status.counts.tasks
 
     def _consumed(self, _: object) -> Iterable[Observation]:
-        for name, counts in self._tasks.items():
+        for name, queue, counts in self._parts():
             for kind, count in counts.runs.items():
-                yield Observation(count, self._of(name, "" if kind in _FINE else kind))
+                yield Observation(count, self._of(name, queue, "" if kind in _FINE else kind))
 
-    def _of(self, name: str, error: str) -> dict[str, str]:
-        labels = {**self._labels, TASK: encodable(name)}
+    def _parts(self) -> Iterator[tuple[str, str, TaskCounts]]:
+        """Yield what was counted, with the task and the queue."""
+        for name, counts in self._tasks.items():
+            for queue, part in counts.parts.items():
+                yield name, queue, part
+
+    def _of(self, name: str, queue: str, error: str) -> dict[str, str]:
+        labels = {
+            SYSTEM: "qcore",
+            OPERATION: "process",
+            DESTINATION: encodable(destination(self._cluster, queue)),
+            TASK: encodable(name),
+        }
         return {**labels, ERROR_TYPE: error} if error else labels
 
-    def durations(self) -> Iterator[tuple[tuple[str, str], _Times]]:
-        """Yield how long runs took, by task and error."""
-        for name, counts in self._tasks.items():
+    def durations(self) -> Iterator[tuple[_Series, _Times]]:
+        """Yield how long runs took, by task, queue and error."""
+        for name, queue, counts in self._parts():
             if counts.success_times:
-                yield (name, ""), _Times(counts.success_times, counts.seconds - counts.failed_seconds)
+                yield (name, queue, ""), _Times(counts.success_times, counts.seconds - counts.failed_seconds)
             if counts.failed_times:
-                yield (name, OTHER_ERROR), _Times(counts.failed_times, counts.failed_seconds)
+                yield (name, queue, OTHER_ERROR), _Times(counts.failed_times, counts.failed_seconds)
 
-    def histogram(self, before: dict[tuple[str, str], _Times] | None, since: int) -> Metric:
+    def histogram(self, before: dict[_Series, _Times] | None, since: int) -> Metric:
         """Return the durations.
 
         Args:
@@ -148,7 +164,7 @@ class _WithDurations(MetricExporter):
         self._metrics = metrics
         wanted = (self._preferred_temporality or {}).get(HistogramInstrument)
         delta = wanted is AggregationTemporality.DELTA
-        self._before: dict[tuple[str, str], _Times] | None = {} if delta else None
+        self._before: dict[_Series, _Times] | None = {} if delta else None
         self._since = time.time_ns()
 
     def export(
