@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.util._once import Once
 
-from qcore_otel import OtelReporter
+from qcore_otel import OtelReporter, producer
 from qcore_testing.backends import clusters, queue_settings
 from qcore_testing.http_sink import HttpSink
 
@@ -122,6 +122,8 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
     monkeypatch.setattr(metrics_internal, "_METER_PROVIDER", None)
+    monkeypatch.setattr(metrics_internal, "_PROXY_METER_PROVIDER", metrics_internal._ProxyMeterProvider())
+    monkeypatch.setattr(producer, "_INSTRUMENTS", producer._Instruments())
     monkeypatch.setattr(metrics_internal, "_METER_PROVIDER_SET_ONCE", Once())
 
 

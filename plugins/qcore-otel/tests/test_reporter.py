@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from contextvars import Context, copy_context
@@ -14,7 +15,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import (
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 
 from qcore.errors import ConfigError, ReportLost
 from qcore.hookspecs import ClusterEvent, EnqueueEvent, ExecuteEvent, WorkerEvent
@@ -22,7 +29,7 @@ from qcore.interfaces import ErrorReport
 from qcore.model import Kind, Outcome, TaskInfo
 from qcore.status import TIME_BOUNDS, ClusterStatus, Counts, TaskCounts
 from qcore_calendar.schedule import Schedule
-from qcore_otel import OtelReporter, plugin
+from qcore_otel import OtelReporter, plugin, producer
 from qcore_otel.conventions import describe
 
 from .conftest import KEY, Collector, attributes
@@ -305,7 +312,8 @@ def test_sent_messages_are_counted_where_they_are_enqueued(
     sent()
     reporter.flush(30)
 
-    assert [point.as_int for point in collector.metrics["messaging.client.sent.messages"]][-1] >= 1
+    (point,) = collector.metrics["messaging.client.sent.messages"]
+    assert point.as_int == 1
 
 
 def test_a_service_that_wants_differences_gets_them(
@@ -387,6 +395,66 @@ def test_a_message_whose_trace_is_not_sampled_is_left_out(
     reporter.flush(30)
 
     assert collector.spans == []
+
+
+def test_a_producer_records_the_part_that_the_sampler_says(
+    started: Callable[..., OtelReporter], collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It decides before anything is made; below a span it does what that one's trace does."""
+    sampled(monkeypatch, 0.05)
+    monkeypatch.setattr(random, "random", random.Random(7).random)
+    reporter = started(metrics=False)
+
+    headers = [sent().headers for _ in range(2000)]
+    with trace.use_span(trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=False))):
+        assert sent().headers == {"otel-sampled": "0"}
+    flags = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+    with trace.use_span(trace.NonRecordingSpan(trace.SpanContext(3, 4, False, flags))):
+        assert sent().headers["traceparent"].startswith(f"00-{3:032x}-")
+    reporter.flush(30)
+
+    recorded = [one for one in headers if one != {"otel-sampled": "0"}]
+    assert 50 < len(recorded) < 160
+    assert len(collector.named("send shop.pay")) == len(recorded) + 1
+    assert len({one["traceparent"] for one in recorded}) == len(recorded)
+    assert len({span.trace_id for span in collector.spans}) == len(recorded) + 1
+
+
+def test_a_producer_asks_a_sampler_that_decides_by_the_name(collector: Collector) -> None:
+    """With the name and the attributes of each span."""
+    del collector
+    asked = []
+
+    class ByName(Sampler):
+        def should_sample(self, context: Any, trace_id: int, name: str, *rest: Any, **more: Any) -> Any:
+            del context, trace_id, more
+            asked.append((name, rest[1]["messaging.destination.name"]))
+            return SamplingResult(Decision.DROP)
+
+        def get_description(self) -> str:
+            return "ByName"
+
+    trace.set_tracer_provider(TracerProvider(sampler=ByName()))
+
+    assert sent().headers == sent().headers == {"otel-sampled": "0"}
+    assert asked == [("send shop.pay", "shop")] * 2
+
+
+def test_a_forked_process_counts_only_what_it_enqueues(
+    started: Callable[..., OtelReporter], collector: Collector
+) -> None:
+    """What was counted before is told by the process that it was forked from."""
+    reporter = started()
+    sent()
+    if not (child := os.fork()):
+        producer._INSTRUMENTS.sent.count("shop", "shop.pay")
+        os._exit(producer._INSTRUMENTS.sent._counts["shop", "shop.pay"])
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    sent()
+    reporter.flush(30)
+
+    (point,) = collector.metrics["messaging.client.sent.messages"]
+    assert point.as_int == 2
 
 
 def test_a_sampler_that_decides_by_the_name_is_asked_each_time(

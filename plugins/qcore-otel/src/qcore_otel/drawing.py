@@ -35,6 +35,14 @@ def root_bound(sampler: Sampler | None) -> int | None:
     return None
 
 
+def drops_below(sampler: Sampler | None) -> bool:
+    """Return whether nothing is sampled below a span that is not."""
+    if not isinstance(sampler, ParentBased) or type(sampler).should_sample is not ParentBased.should_sample:
+        return False
+    names = ("_remote_parent_not_sampled", "_local_parent_not_sampled")
+    return all(getattr(sampler, name, None) is ALWAYS_OFF for name in names)
+
+
 class Draw:
     """Draws the id of a trace where the sampler decides by that alone.
 
@@ -58,6 +66,11 @@ class Draw:
         # Others may use the tracer of this name as well.
         self.tracer = copy(tracer)
         self.tracer.id_generator = self._drawn  # type: ignore[attr-defined]  # of the SDK
+
+    @property
+    def decides(self) -> bool:
+        """Whether it says for sure of a span without a parent that it is not sampled."""
+        return self._bound is not None
 
     def wins(self) -> bool:
         """Return whether a run without a parent may be recorded."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from qcore.hookspecs import hookimpl
@@ -26,9 +27,14 @@ def qcore_pre_enqueue(event: EnqueueEvent) -> None:
     """Have the trace of the program go on in the worker."""
     # A program that does not use OpenTelemetry does not import it here.
     if "opentelemetry.trace" in sys.modules:
-        from qcore_otel.producer import publish
+        _publish()(event)
 
-        publish(event)
+
+@cache  # an import statement takes longer than what follows it
+def _publish() -> Callable[[EnqueueEvent], None]:
+    from qcore_otel.producer import publish
+
+    return publish
 
 
 def _otel(**settings: Any) -> ErrorReporter:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import os
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context
+from opentelemetry.metrics import Observation
 from opentelemetry.trace import Link, SpanKind
 
-from qcore_otel.conventions import DESTINATION, LINKS, NO, OPERATION, SCOPE, SYSTEM, TASK, UNSAMPLED, describe
+from qcore_otel.conventions import (
+    DESTINATION,
+    LINKS,
+    NO,
+    OPERATION,
+    SCOPE,
+    SYSTEM,
+    TASK,
+    UNSAMPLED,
+    describe,
+    encodable,
+)
 from qcore_otel.links import write_links
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import Counter
+    from collections.abc import Callable, Iterable
+
     from opentelemetry.trace import SpanContext, Tracer
 
     from qcore.hookspecs import EnqueueEvent
@@ -22,16 +38,78 @@ if TYPE_CHECKING:
 _SCHEDULES: Final = 1024
 
 
+class _Tracing:
+    """What makes spans, and what its sampler says before one is made."""
+
+    def __init__(self, provider: Any) -> None:  # noqa: ANN401 - the API's or the SDK's
+        self.provider = provider
+        self.tracer: Tracer = provider.get_tracer(SCOPE)
+        self._wins: Callable[[], bool] | None = None
+        self._drops_below = False
+        # Only a tracer of the SDK has one, and a program without the SDK cannot import what follows.
+        if (sampler := getattr(self.tracer, "sampler", None)) is not None:
+            from qcore_otel.drawing import Draw, drops_below  # noqa: PLC0415 - see above
+
+            self._drops_below = drops_below(sampler)
+            draw = Draw(self.tracer)
+            if draw.decides:
+                self.tracer, self._wins = draw.tracer, draw.wins
+
+    def leaves_out(self) -> bool:
+        """Return whether a span that is made now is surely not sampled."""
+        above = trace.get_current_span().get_span_context()
+        if above.is_valid:
+            return self._drops_below and not above.trace_flags.sampled
+        return self._wins is not None and not self._wins()
+
+
+class _Sent:
+    """Counts tasks that are enqueued; the SDK asks for the counts when it exports them.
+
+    It may be set up later: the API hands it what there is by then.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: by destination and task
+        self._counts: dict[tuple[str, str], int] = {}
+        metrics.get_meter(SCOPE).create_observable_counter(
+            "messaging.client.sent.messages",
+            [self._observe],
+            unit="{message}",
+            description="Tasks that were enqueued.",
+        )
+
+    def count(self, destination: str, task: str) -> None:
+        """Count one."""
+        with self._lock:
+            self._counts[destination, task] = self._counts.get((destination, task), 0) + 1
+
+    def forget(self) -> None:
+        """Begin anew, in a process that was forked from the one that has counted."""
+        self._lock = threading.Lock()
+        self._counts.clear()
+
+    def _observe(self, _: object) -> Iterable[Observation]:
+        with self._lock:
+            counts = self._counts.copy()
+        for (destination, task), count in counts.items():
+            labels = {
+                SYSTEM: "qcore",
+                OPERATION: "send",
+                DESTINATION: encodable(destination),
+                TASK: encodable(task),
+            }
+            yield Observation(count, labels)
+
+
 class _Instruments:
     """What spans and counts are made by; a program may set up the SDK after its first enqueue."""
 
     def __init__(self) -> None:
         #: the span of each schedule that was fired last in this process
         self.fired: dict[str, SpanContext] = {}
-        self._tracing: object = None
-        self._metering: object = None
-        self._tracer: Tracer
-        self._sent: Counter
+        self._tracing: _Tracing | None = None
 
     def remember(self, schedule: str, span: SpanContext) -> None:
         """Keep the span that has sent the task of a schedule, for the next one to link to."""
@@ -40,21 +118,19 @@ class _Instruments:
         self.fired[schedule] = span
 
     @property
-    def tracer(self) -> Tracer:
+    def tracing(self) -> _Tracing:
         """What makes spans."""
-        if (provider := trace.get_tracer_provider()) is not self._tracing:
-            self._tracing, self._tracer = provider, provider.get_tracer(SCOPE)
-        return self._tracer
+        provider, found = trace.get_tracer_provider(), self._tracing
+        if found is None or found.provider is not provider:
+            found = self._tracing = _Tracing(provider)
+        return found
 
-    @property
-    def sent(self) -> Counter:
+    @cached_property
+    def sent(self) -> _Sent:
         """What counts tasks that are enqueued."""
-        if (provider := metrics.get_meter_provider()) is not self._metering:
-            self._metering = provider
-            self._sent = provider.get_meter(SCOPE).create_counter(
-                "messaging.client.sent.messages", unit="{message}", description="Tasks that were enqueued."
-            )
-        return self._sent
+        found = _Sent()
+        os.register_at_fork(after_in_child=found.forget)
+        return found
 
 
 _INSTRUMENTS: Final = _Instruments()
@@ -75,11 +151,19 @@ def publish(event: EnqueueEvent) -> None:
 
     Without the SDK there is no trace, and then the message stays as it is.
     """
-    task = event.task
-    attributes = describe(task, event.cluster, "send")
+    task, tracing = event.task, _INSTRUMENTS.tracing
+    if tracing.leaves_out():
+        event.headers[UNSAMPLED] = NO
+    else:
+        _send(event, tracing.tracer)
+    _INSTRUMENTS.sent.count(task.destination(event.cluster), task.name)
+
+
+def _send(event: EnqueueEvent, tracer: Tracer) -> None:
+    """Make the span, and add its headers."""
+    attributes = describe(event.task, event.cluster, "send")
     if event.schedule is not None:
         attributes["qcore.schedule"] = event.schedule.name
-    tracer = _INSTRUMENTS.tracer
     before = _before(event)
     span = tracer.start_span(
         f"send {attributes[TASK]}",
@@ -98,4 +182,3 @@ def publish(event: EnqueueEvent) -> None:
         else:
             event.headers[UNSAMPLED] = NO
     span.end()
-    _INSTRUMENTS.sent.add(1, {name: attributes[name] for name in (SYSTEM, OPERATION, DESTINATION, TASK)})
