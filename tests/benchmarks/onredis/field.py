@@ -16,6 +16,10 @@ class Rival(Peer):
     pace: int
     #: whether it can be set to run one task at a time in each process, for the rows of real work
     single: bool = False
+    #: runs coroutines at once in each process
+    coroutines: bool = False
+    #: runs functions at once in each process
+    threads: bool = False
 
 
 def _rival(
@@ -25,19 +29,34 @@ def _rival(
     *,
     pace: int,
     single: bool = False,
+    coroutines: bool = False,
+    threads: bool = False,
     distribution: str = "",
 ) -> Rival:
     module = f"{name.replace('-', '_')}_redis"
-    return Rival(name, module, requirements, distribution or name, {"always": setup}, pace, single)
+    return Rival(
+        name,
+        module,
+        requirements,
+        distribution or name,
+        {"always": setup},
+        pace,
+        single=single,
+        coroutines=coroutines,
+        threads=threads,
+    )
 
 
 OURS: Final = _rival(
     "qcore",
     (),
     "qcore-redis; every task signed, verified, leased with a receipt, journalled and acknowledged after it "
-    "ran; results sealed; recycle=0; save_limit=-1 where no results are stored, else 0",
+    "ran; results sealed; recycle=0; save_limit=-1 where no results are stored, else 0; coroutines=100 and "
+    "threads=8 in the rows of tasks at once",
     pace=200_000,
     single=True,
+    coroutines=True,
+    threads=True,
 )
 
 RIVALS: Final = (
@@ -56,6 +75,7 @@ RIVALS: Final = (
         "RedisBackend where results are stored",
         pace=1500,
         single=True,
+        threads=True,
     ),
     _rival(
         "huey",
@@ -71,6 +91,7 @@ RIVALS: Final = (
         "2 workers of 100 tasks (default); --no-parse",
         pace=3000,
         single=True,
+        coroutines=True,
     ),
     _rival(
         "rq",
@@ -85,18 +106,21 @@ RIVALS: Final = (
         "two programs; max_jobs=100, queue_read_limit=1000, poll_delay=0.01; keep_result=0 where none "
         "are stored",
         pace=1000,
+        coroutines=True,
     ),
     _rival(
         "saq",
         ("saq[redis,hiredis]", "typing-extensions"),
         "RedisQueue; --workers 2, concurrency 100; ttl=-1 where no results are stored",
         pace=1500,
+        coroutines=True,
     ),
     _rival(
         "streaq",
         ("streaq", "uvloop"),
         "--workers 2, concurrency 100, uvloop; ttl=0 where no results are stored; enqueue_many in bulk",
         pace=3000,
+        coroutines=True,
     ),
     _rival(
         "django-q2",
@@ -155,6 +179,11 @@ ROWS: Final = (
     _own("spin1", "workers busy, tasks computing 1 ms", "work", "spin1"),
     Row("wait50", "99% short, 1% long: short ones wait, p50", "mix", "wait50", "ms"),
     Row("wait99", "99% short, 1% long: short ones wait, p99", "mix", "wait99", "ms"),
+    _own("coroutines", "places taken, 200 coroutines that await 100 ms", "coroutines", "filled"),
+    _own("threads", "places taken, 16 functions that sleep 20 ms", "threads", "filled"),
+    _more("asyncs", "drain, coroutines that do nothing", "asyncs", "drain", 10),
+    Row("urgent50", "urgent tasks behind 100,000 wait, p50", "urgent", "wait50", "ms"),
+    Row("urgent99", "urgent tasks behind 100,000 wait, p99", "urgent", "wait99", "ms", 12, absolute=True),
 )
 
 #: only with `--long`, and of qcore only
@@ -166,16 +195,26 @@ LONG: Final = (
 
 #: sessions in which a worker process runs one task at a time, so that busy means the same for all
 SINGLE: Final = frozenset({"work", "mix"})
+#: how a system is set up for a session that is not about its usual setting
+STYLES: Final = {
+    **dict.fromkeys(SINGLE, "work"),
+    **dict.fromkeys(("coroutines", "asyncs"), "coroutines"),
+    "threads": "threads",
+}
 #: sessions that are held once: a death is waited for long, a deep queue is long in the making
 ONCE: Final = frozenset({"killed", "deep"})
 
 
 #: sessions that compare qcore with itself
-OWN: Final = frozenset({"deep", "wide"})
+OWN: Final = frozenset({"deep", "wide", "urgent"})
 
 
 def takes(rival: Rival, session: str) -> bool:
     """Return whether a system is measured in a session."""
     if session in OWN:
         return rival is OURS
+    if STYLES.get(session) == "coroutines":
+        return rival.coroutines
+    if session == "threads":
+        return rival.threads
     return rival.single or session not in SINGLE

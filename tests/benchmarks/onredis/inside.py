@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.benchmarks.counter import VARIABLE, Hits
-from tests.benchmarks.onredis import calm, rush, strain
+from tests.benchmarks.onredis import atonce, calm, rush, strain
 from tests.benchmarks.onredis.session import ENDS, Odd, Session
 from tests.benchmarks.onredis.wire import Wire
 
@@ -29,6 +29,10 @@ SESSIONS: Final[Mapping[str, Callable[[Session], dict[str, float]]]] = {
     "work": strain.work,
     "mix": strain.mix,
     "deep": strain.deep,
+    "coroutines": atonce.coroutines,
+    "threads": atonce.threads,
+    "asyncs": atonce.asyncs,
+    "urgent": atonce.urgent,
 }
 
 

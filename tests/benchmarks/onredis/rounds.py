@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tests.benchmarks.onredis.field import ONCE, OURS, SINGLE, Rival, Row, takes
+from tests.benchmarks.onredis.field import ONCE, OURS, STYLES, Rival, Row, takes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,17 +57,27 @@ class Taken(NamedTuple):
 
 def plan(rival: Rival, session: str, size: Size) -> dict[str, Any]:
     """Return the numbers of a session."""
-    pace = {"stored": 0.6, "heavy": 0.1}.get(session, 1.0) * rival.pace
+    pace = {"stored": 0.6, "heavy": 0.1, "asyncs": 0.3}.get(session, 1.0) * rival.pace
     count = max(100, int(pace * size.seconds))
     if session == "heavy":
         count = min(count, 1000)
+    # the same tasks for all
+    low = size.pending // 10
+    same = {
+        "coroutines": int(2223 * size.seconds),
+        "threads": int(1778 * size.seconds),
+        "urgent": size.samples,
+    }
+    count = same.get(session, count)
     total = {
         "deep": size.pending + 40_000,
         "mix": size.bursts * 100 + 1,
         "work": int(5000 * size.seconds) + 100,
+        "urgent": size.samples + low + 20,
     }
     return {
         "count": count,
+        "low": low,
         "singles": min(_SINGLES, max(50, count // 2)),
         "size": total.get(session, max(count, size.samples, 100) + 200),
         **size._asdict(),
@@ -88,8 +98,8 @@ def hold(rival: Rival, python: str, session: str, port: int, size: Size) -> dict
                     "PYTHONPATH": f"{_ROOT}:{folder}",
                     "PYTHONDONTWRITEBYTECODE": "1",
                     "PATH": f"{Path(python).parent}:{os.environ.get('PATH', '')}",
-                    "BENCH_RESULTS": str(int(session == "stored")),
-                    "BENCH_STYLE": "work" if session in SINGLE else "tuned",
+                    "BENCH_RESULTS": str(int(session in {"stored", "coroutines", "threads"})),
+                    "BENCH_STYLE": STYLES.get(session, "tuned"),
                     "BENCH_PORT": str(port),
                     "BENCH_PLAN": json.dumps(plan(rival, session, size)),
                 },

@@ -27,6 +27,9 @@ def job(kind: str, index: int, extra: str | float) -> float:
     """Do one of the other kinds of work; return the seconds the task is still to sleep."""
     if kind == "weigh":
         _hits.hit(index)
+    elif kind == "await":
+        _hits.hit(index)
+        return float(extra)
     elif kind == "stall":
         return _stall(index)
     elif kind == "sleep":

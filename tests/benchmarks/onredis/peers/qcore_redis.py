@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore import App, Cluster, Config
 from tests.benchmarks.onredis import work
-from tests.benchmarks.onredis.peers import PORT, RESULTS, WORKERS, Call
+from tests.benchmarks.onredis.peers import PORT, RESULTS, STYLE, WORKERS, Call
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,24 +27,39 @@ _settings: Final[dict[str, Any]] = {
     "log_level": "ERROR",
     "recycle": 0,
     "save_limit": 0 if RESULTS else -1,
+    **{"coroutines": {"coroutines": 100}, "threads": {"threads": 8}}.get(STYLE, {}),
 }
 config = Config.from_dict(_settings)
 app = App(config)
 _wide: Final[list[Cluster]] = []
 
 
-@app.task
-def hit(index: int) -> int:
+def _hit(index: int) -> int:
     """Be counted."""
     return work.hit(index)
 
 
-@app.task
-def job(kind: str, index: int, extra: str | float) -> int:
+def _job(kind: str, index: int, extra: str | float) -> int:
     """Do other work."""
     if rest := work.job(kind, index, extra):
         time.sleep(rest)
     return index
+
+
+async def _hit_async(index: int) -> int:
+    """Be counted."""
+    return work.hit(index)
+
+
+async def _job_async(kind: str, index: int, extra: str | float) -> int:
+    """Do other work."""
+    if rest := work.job(kind, index, extra):
+        await asyncio.sleep(rest)
+    return index
+
+
+hit: Final[Any] = app.task(_hit_async if STYLE == "coroutines" else _hit)
+job: Final[Any] = app.task(_job_async if STYLE == "coroutines" else _job)
 
 
 @functools.cache
@@ -67,6 +83,11 @@ def jobs(calls: Sequence[Call]) -> None:
     """Enqueue other work."""
     for start in range(0, len(calls), _HEAVY):
         app.enqueue_many([job.bind(*call) for call in calls[start : start + _HEAVY]])
+
+
+def urgent(index: int) -> None:
+    """Enqueue a task that is to run before the others."""
+    hit.using(priority=10).enqueue(index)
 
 
 def start() -> list[int]:
