@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from contextvars import ContextVar
 from types import SimpleNamespace
@@ -19,11 +20,11 @@ from qcore.model import Kind, Outcome
 from qcore.settle import Rules
 from qcore.tasks.plan import Planner, TaskPlan
 from qcore.tasks.run_hooks import RunHooks
-from qcore_at_once.awaited import Awaiter
+from qcore_at_once.awaited import AwaitedRun, Awaiter
 from qcore_at_once.demand import Demand
 from qcore_at_once.sharing import AtOnce
 from qcore_at_once.threaded import TaskThread, ThreadExecutor, ThreadRun
-from qcore_loop.loop_thread import LoopThread
+from qcore_loop.loop_thread import LoopRun, LoopThread
 from qcore_values.msgpack_serializer import MsgpackSerializer
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ async def tell() -> str:
     """Return what is set, after others have gone on."""
     await asyncio.sleep(0)
     return SET.get()
+
+
+async def fails() -> None:
+    """Raise an exception."""
+    raise ValueError
 
 
 def tell_plainly() -> str:
@@ -125,13 +131,45 @@ def test_a_reporter_is_asked_before_each_coroutine(
         ended=over.set,
     )
     assert not isinstance(run, Outcome)
-    loop.start([run.loop_run])
+    loop.start([(run.loop_run, run.context)])
     assert over.wait(LONG)
 
     wanted = headers.get("wanted", "")
     assert (Kind.SUCCESS, wanted) == ((outcome := awaiter.end(run)).kind, outcome.value)
     assert reporter.seen == ([("yes", "yes")] if wanted else [])
     assert SET.get() == ""
+
+
+@pytest.mark.parametrize("function", [tell, fails])
+def test_a_coroutine_that_has_ended_is_no_garbage(hooks: RunHooks, loop: LoopThread, function: Any) -> None:
+    """Its run and its arguments are freed at once, and not by the next look for garbage."""
+    awaiter, over = Awaiter({PACK.code: PACK}, hooks), threading.Event()
+    gc.collect()
+    gc.disable()
+    try:
+        run: Any = awaiter.begin(
+            opened(),
+            plan_of(function, {}),
+            1,
+            0,
+            upstream_args=None,
+            queue="q",
+            enter=lambda: None,
+            ended=over.set,
+        )
+        loop.start([(run.loop_run, run.context)])
+        assert over.wait(LONG)
+        awaiter.end(run)
+        awaiter.take_raised()
+        del run
+        # the loop lets go of a task once it has looked at what is next
+        settled = threading.Event()
+        loop.loop.call_soon_threadsafe(settled.set)
+        assert settled.wait(LONG)
+
+        assert not [one for one in gc.get_objects() if isinstance(one, AwaitedRun | LoopRun)]
+    finally:
+        gc.enable()
 
 
 def test_a_thread_has_what_was_set_at_the_start_of_its_worker(reporter: Choosing, hooks: RunHooks) -> None:

@@ -50,6 +50,7 @@ class AwaitedRun:
         self.info = info
         #: called after it
         self.post = post
+        #: not there once it has ended
         self.context = context
         #: epoch seconds
         self.started = time.time()
@@ -104,18 +105,22 @@ class Awaiter(Executor):
                 call_hooks(pre, context, ExecuteEvent(task=info))
         except BaseException as exc:  # noqa: BLE001 - as if the task had raised it
             return self._failed(run, exc)
-        run.loop_run = LoopRun(lambda: call(*args, **kwargs), context, lambda: self._ended(run, ended))
+        run.loop_run = LoopRun(lambda: call(*args, **kwargs), lambda: self._ended(run, ended))
         return run
 
     def end(self, run: AwaitedRun) -> Outcome:
         """Return how a task ended."""
-        error, now = run.loop_run.error, time.time()
+        loop_run, now = run.loop_run, time.time()
+        # What an exception has of the stack leads to the run.
+        error, loop_run.error = loop_run.error, None
         if error is None:
-            outcome = Outcome(KIND_SUCCESS, run.loop_run.value, started=run.started, finished=now)
+            outcome = Outcome(KIND_SUCCESS, loop_run.value, started=run.started, finished=now)
         else:
             outcome = self._failed(run, error)
         if run.info is not None and run.post:
             call_hooks(run.post, run.context, ExecuteEvent(task=run.info, outcome=outcome))
+        # The context has the run: neither would be freed before a look for garbage.
+        del run.context
         return outcome
 
     def _ended(self, run: AwaitedRun, ended: Callable[[], None]) -> None:

@@ -63,7 +63,7 @@ class Coroutines:
     def start(self) -> None:
         """Have what is prepared begin."""
         if self._prepared:
-            self.loop.start([run.loop_run for run in self._prepared])
+            self.loop.start([(run.loop_run, run.context) for run in self._prepared])
             self._prepared = []
             self._watch.watch(wanted=True)
 

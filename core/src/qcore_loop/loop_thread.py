@@ -21,22 +21,22 @@ _CLOSE: Final = 1.0
 
 
 class LoopRun:
-    """One coroutine on the loop, from its start to its end."""
+    """One coroutine on the loop, from its start to its end.
 
-    __slots__ = ("cancelled", "context", "ended", "error", "make", "task", "value")
+    At its end it lets go of what leads back to it, so that none is left to the garbage collector.
+    """
 
-    def __init__(
-        self, make: Callable[[], Coroutine[Any, Any, Any]], context: Context, ended: Callable[[], None]
-    ) -> None:
-        #: returns the coroutine
+    __slots__ = ("cancelled", "ended", "error", "make", "task", "value")
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, Any]], ended: Callable[[], None]) -> None:
+        #: returns the coroutine; not there once it has ended
         self.make = make
-        self.context = context
-        #: is called in the thread of the loop once the coroutine and its subtasks have ended
+        #: is called in the thread of the loop once the coroutine and its subtasks have ended; not there then
         self.ended = ended
         #: what the coroutine returned, or what it raised
         self.value: Any = None
         self.error: BaseException | None = None
-        #: None before it has begun
+        #: None before it has begun, and once it has ended
         self.task: asyncio.Task[None] | None = None
         self.cancelled = False
 
@@ -51,15 +51,15 @@ class LoopThread:
         self.thread = threading.Thread(target=self._run, name="qcore-loop", daemon=True)
         self.thread.start()
 
-    def start(self, some: Sequence[LoopRun]) -> None:
-        """Start coroutines, in this order."""
+    def start(self, some: Sequence[tuple[LoopRun, Context]]) -> None:
+        """Start coroutines, in this order, each in its context."""
         self.loop.call_soon_threadsafe(self._start, some)
 
     def cancel(self, one: LoopRun) -> None:
         """Cancel a coroutine at its next `await`; may be called by a signal handler."""
         one.cancelled = True
-        if one.task is not None:
-            self.loop.call_soon_threadsafe(one.task.cancel)
+        if (task := one.task) is not None:
+            self.loop.call_soon_threadsafe(task.cancel)
 
     def close(self) -> None:
         """End the loop; what still runs on it is left as it is."""
@@ -77,9 +77,9 @@ class LoopThread:
             except BaseException:  # noqa: BLE001 - SystemExit in a subtask of somebody's ends no loop
                 _log.exception("a subtask has ended the event loop; it goes on")
 
-    def _start(self, some: Sequence[LoopRun]) -> None:
-        for one in some:
-            one.task = self.loop.create_task(_until_end(one), context=one.context)
+    def _start(self, some: Sequence[tuple[LoopRun, Context]]) -> None:
+        for one, context in some:
+            one.task = self.loop.create_task(_until_end(one), context=context)
 
 
 async def _until_end(one: LoopRun) -> None:
@@ -96,7 +96,10 @@ async def _until_end(one: LoopRun) -> None:
             await _end(list(subtasks))
     except asyncio.CancelledError as exc:
         one.error = one.error or exc
-    one.ended()
+    ended = one.ended
+    one.task = None
+    del one.make, one.ended
+    ended()
 
 
 async def _cancelled() -> None:
