@@ -107,78 +107,131 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def measure(variant: Variant, count: int, fail_every: int) -> dict[str, float]:
-    """Take one measurement in a folder and with a server of its own."""
+class Session:
+    """A variant at work: a cluster with a folder and a server of its own, which lasts all rounds."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self._process = process
+        self._log = log
+        #: what has been measured
+        self.found: list[dict[str, float]] = []
+
+    def measure(self, count: int, fail_every: int) -> dict[str, float]:
+        """Take one measurement.
+
+        Raises:
+            RuntimeError: it has ended, and why.
+
+        """
+        told, answers = self._process.stdin, self._process.stdout
+        assert told is not None
+        assert answers is not None
+        told.write(f"{count} {fail_every}\n")
+        told.flush()
+        answer = answers.readline()
+        if not answer:
+            raise RuntimeError(self._log.read_text()[-4000:])
+        found: dict[str, float] = json.loads(answer)
+        return found
+
+
+@contextlib.contextmanager
+def session(variant: Variant, recycle: int, *, dead: bool) -> Iterator[Session]:
+    """Start a variant.
+
+    Args:
+        variant: it.
+        recycle: tasks after which a worker is replaced.
+        dead: nobody listens where reports go.
+
+    """
     with tempfile.TemporaryDirectory(prefix="qcore-bench-") as folder, redis(folder) as keys, sink() as alive:
-        service = _DEAD if fail_every else alive
         # The example has hooks of its own, for each run.
-        env = {**os.environ, "QCORE_DISABLE_PLUGINS": "example"}
-        env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{service}", **variant.env}
+        env = {**os.environ, "QCORE_DISABLE_PLUGINS": "example", "BENCH_RECYCLE": str(recycle)}
+        env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{_DEAD if dead else alive}", **variant.env}
         if "BENCH_SCRAPE" in env:
             port = free_port()
             env["BENCH_SCRAPE"] = str(port)
             keys["prometheus"] = {"address": f"127.0.0.1:{port}"}
         env |= {"PYTHONPATH": str(_ROOT), "BENCH_KEYS": json.dumps({**keys, **variant.keys})}
-        ran = subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks.reporters.work", str(count), str(fail_every)],
-            cwd=folder,
-            env=env,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-    found: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
-    return found
+        log = Path(folder, "log")
+        with (
+            log.open("w") as errors,
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.benchmarks.reporters.work"],
+                cwd=folder,
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                # A line for each failed task, and what is dead.
+                stderr=errors,
+                text=True,
+            ) as process,
+        ):
+            yield Session(process, log)
 
 
-def compare(variants: tuple[Variant, ...], count: int, rounds: int, fail_every: int) -> None:
-    """Run each variant and the same without it in turn; print how they compare."""
-    without = Variant("without")
-    taken: dict[str, list[dict[str, float]]] = {}
-    for _ in range(rounds):
-        for one in (without, *variants):
-            taken.setdefault(one.title, []).append(measure(one, count, fail_every))
-    what = "tasks that do nothing" if not fail_every else f"such tasks, one of {fail_every} fails"
-    print(f"{count} {what}; medians of {rounds} rounds, and (least to greatest) of a round")
-    base = taken["without"]
-    for title, found in taken.items():
-        median = {name: statistics.median(one[name] for one in found) for name in found[0]}
-        line = f"  {title:34} {median['rate']:9.0f} tasks/s {median['cpu']:7.2f} us"
+def compare(variants: tuple[Variant, ...], count: int, rounds: int, recycle: int, *, fails: bool) -> None:
+    """Have each variant and the same without it measure in turn; print how they compare."""
+    every = 0
+    with contextlib.ExitStack() as stack:
+        taken = {
+            one.title: stack.enter_context(session(one, recycle, dead=fails))
+            for one in (Variant("without"), *variants)
+        }
+        for number in range(rounds + 1):
+            for title, one in taken.items():
+                found = one.measure(count, every)
+                # The first round warms up.
+                if number:
+                    one.found.append(found)
+                elif title == "without" and fails:
+                    every = max(2, round(found["rate"] / _FAILURES))
+    what = f"tasks that do nothing, recycle = {recycle}"
+    if fails:
+        what += f", one of {every} fails"
+    print(f"{count} {what}; medians of {rounds} rounds, and (quartiles) of a round's ratio")
+    base = taken["without"].found
+    for title, session_ in taken.items():
+        found_ = session_.found
+        median = {name: statistics.median(one[name] for one in found_) for name in found_[0]}
+        line = f"  {title:34} {median['rate']:7.0f} tasks/s {median['cpu']:6.2f} us"
         if title != "without":
-            line += _ratio(base, found, "cpu", "cpu") + _ratio(found, base, "rate", "rate")
-        line += f"  enqueue {median['enqueue']:6.2f} us"
-        if fail_every:
-            failing = median["rate"] / fail_every
+            line += _ratio(base, found_, "cpu", "cpu") + _ratio(found_, base, "rate", "rate")
+        line += f"  enqueue {median['enqueue']:6.2f} us  p50 {median['latency']:.2f} ms"
+        if fails:
+            failing = median["rate"] / every
             line += f"  {failing:.0f} failures/s, {median['made']:.0f} reports, {median['lost']:.0f} lost"
-        if median["scrapes"]:
-            line += f"  {sum(one['scrapes'] for one in found):.0f} scrapes"
+        for name in ("scrapes", "replaced"):
+            if number := round(sum(one[name] for one in found_)):
+                line += f"  {number} {name}"
         print(line, flush=True)
 
 
 def _ratio(above: list[dict[str, float]], below: list[dict[str, float]], name: str, title: str) -> str:
-    ratios = sorted(one[name] / other[name] for one, other in zip(above, below, strict=True))
-    return f"  {title} {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+    ratios = [one[name] / other[name] for one, other in zip(above, below, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return f"  {title} {middle:.3f} ({low:.3f} to {high:.3f})"
 
 
 def main() -> None:
-    """Print two tables; each ratio is 1 if a variant costs nothing, and less if it does.
+    """Print tables; each ratio is 1 if a variant costs nothing, and less if it does.
 
     `cpu` is the processor time without it by that with it, `rate` the rate with it by that without.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few tasks, one round: does it run?")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--tasks", type=int, default=20_000, help="of each round")
     parser.add_argument("--only", default="", help="variants whose title has this text")
+    parser.add_argument("--recycle", type=int, nargs="+", default=[0, 500], help="a table for each")
     asked = parser.parse_args()
     count, rounds = (300, 1) if asked.quick else (asked.tasks, asked.rounds)
-    calm = tuple(one for one in CALM if asked.only in one.title)
-    failing = tuple(one for one in FAILING if asked.only in one.title)
-    if calm:
-        compare(calm, count, rounds, 0)
-    if failing:
-        rate = measure(Variant("without"), min(count, 50_000), 0)["rate"]
-        compare(failing, count, rounds, max(2, round(rate / _FAILURES)))
+    for recycle in asked.recycle:
+        for variants in (CALM, FAILING):
+            wanted = tuple(one for one in variants if asked.only in one.title)
+            if wanted:
+                compare(wanted, count, rounds, recycle, fails=variants is FAILING)
 
 
 if __name__ == "__main__":

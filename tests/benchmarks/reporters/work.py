@@ -1,10 +1,11 @@
-"""One measurement: a producer and a cluster in a process of their own."""
+"""One variant: a producer and a cluster, which measures whenever it is told to."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import os
+import statistics
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore import App, Cluster, Config
-from tests.benchmarks.processes import cpu_seconds, tree
+from tests.benchmarks.processes import spent, tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 #: seconds after which a measurement is given up
 _TIMEOUT: Final = 600.0
 _BULK: Final = 1000
+#: tasks that are enqueued one by one, each when the one before has run
+_SINGLE: Final = 31
 #: the file that the first and the last task stamp, of two numbers
 _STAMPS: Final = Path("stamps")
 
@@ -30,7 +33,7 @@ config = Config.from_dict(
     {
         "name": "bench",
         "workers": 2,
-        "recycle": 0,
+        "recycle": int(os.environ["BENCH_RECYCLE"]),
         "save_limit": -1,
         "max_attempts": 1,
         "ack_failures": True,
@@ -86,44 +89,79 @@ def scraping(port: int, ended: threading.Event, counted: list[int]) -> None:
 
 
 def used() -> float:
-    """Return the processor seconds of the cluster, without this process."""
-    return sum(cpu_seconds(child) for child in tree(os.getpid())[1:2])
+    """Return the processor seconds of the cluster and of the workers that it has replaced."""
+    return spent(tree(os.getpid())[1])
 
 
-def measure(count: int, fail_every: int) -> dict[str, Any]:
-    """Enqueue, drain, and return how fast that was and what it took."""
-    if os.environ.get("BENCH_TRACE"):
-        trace_here()
-    app.queue.pause()
+def enqueue(count: int, fail_every: int) -> float:
+    """Enqueue in bulk, and return the processor seconds of that."""
     began = time.process_time()
     waiting = calls(count, fail_every)
     while chunk := list(itertools.islice(waiting, _BULK)):
         app.enqueue_many(chunk)
-    enqueued = time.process_time() - began
-    ended, scrapes = threading.Event(), list[int]()
-    with Cluster(config) as cluster:
-        before = used()
-        if port := int(os.environ.get("BENCH_SCRAPE", "0")):
-            threading.Thread(target=scraping, args=(port, ended, scrapes), daemon=True).start()
-        app.queue.resume()
+    return time.process_time() - began
+
+
+def drain(count: int) -> None:
+    """Let the tasks run, and return once all have."""
+    app.queue.resume()
+    end = time.monotonic() + _TIMEOUT
+    while (size := app.queue.size()).ready or size.leased:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{size.ready} of {count} tasks did not run")
+        time.sleep(0.01)
+
+
+def latency() -> float:
+    """Return the median of the seconds from before a task is enqueued to inside of it, one after another."""
+    took = []
+    for _ in range(_SINGLE):
+        _STAMPS.unlink(missing_ok=True)
+        began = time.monotonic_ns()
+        stamp.enqueue()
         end = time.monotonic() + _TIMEOUT
-        while (size := app.queue.size()).ready or size.leased:
+        while not _STAMPS.exists() or not _STAMPS.stat().st_size:
             if time.monotonic() > end:
-                raise TimeoutError(f"{size.ready} of {count} tasks did not run")
-            time.sleep(0.01)
-        taken = used() - before
-        ended.set()
-        status = cluster.status()
+                raise TimeoutError("a task did not run")
+            time.sleep(0.001)
+        took.append(int(_STAMPS.read_text(encoding="ascii")) - began)
+    return statistics.median(took) / 1e9
+
+
+def measure(cluster: Cluster, count: int, fail_every: int) -> dict[str, Any]:
+    """Enqueue, drain, and return how fast that was and what it took."""
+    app.queue.pause()
+    _STAMPS.unlink(missing_ok=True)
+    enqueued = enqueue(count, fail_every)
+    ended, scrapes = threading.Event(), list[int]()
+    before, counted = used(), cluster.status()
+    if port := int(os.environ.get("BENCH_SCRAPE", "0")):
+        threading.Thread(target=scraping, args=(port, ended, scrapes), daemon=True).start()
+    drain(count)
+    ended.set()
+    taken, status = used() - before, cluster.status()
     first, *_, last = sorted(map(int, _STAMPS.read_text(encoding="ascii").split()))
     return {
+        "latency": latency() * 1e3,
         "rate": count / (last - first) * 1e9,
         "cpu": taken / count * 1e6,
         "enqueue": enqueued / count * 1e6,
-        "lost": status.reports_lost,
-        "made": status.reports,
+        "lost": status.reports_lost - counted.reports_lost,
+        "made": status.reports - counted.reports,
         "scrapes": len(scrapes),
+        "replaced": sum(status.reincarnations.values()) - sum(counted.reincarnations.values()),
     }
 
 
+def main() -> None:
+    """Measure once for each line of standard input, which has two numbers, by one cluster."""
+    if os.environ.get("BENCH_TRACE"):
+        trace_here()
+    with Cluster(config) as cluster:
+        for line in sys.stdin:
+            count, fail_every = map(int, line.split())
+            print(json.dumps(measure(cluster, count, fail_every)), flush=True)
+
+
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]), int(sys.argv[2]))))
+    main()

@@ -92,10 +92,7 @@ class OtelReporter(ErrorReporter):
 
     def preload(self) -> None:
         """Import the exporters, which import much."""
-        if not sdk.is_disabled():
-            sdk.exporters("traces")
-            if self._wants_metrics:
-                sdk.exporters("metrics")
+        sdk.preload(["traces", "metrics"] if self._wants_metrics else ["traces"])
 
     def start(self) -> None:
         """Set up what the program has not set up, with threads of this process."""
@@ -104,7 +101,7 @@ class OtelReporter(ErrorReporter):
         self._draw = Draw(tracing.get_tracer(SCOPE))
         if self._wants_metrics:
             # Programs of users may have instruments of their own.
-            self._providers.append(sdk.set_up_metrics())
+            self._providers.append(sdk.set_up_metrics(tracing))
         # What a task starts in a trace that is not recorded is not recorded either.
         ours = SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(TraceFlags.DEFAULT))
         self._unsampled = trace.set_span_in_context(NonRecordingSpan(ours), _ROOT)

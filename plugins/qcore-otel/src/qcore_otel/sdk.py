@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +16,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from qcore.errors import ConfigError
+from qcore_otel.prepared import PREPARED, LateMeterProvider
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -41,9 +43,8 @@ def exporters(signal: str) -> list[Any]:
         if name == "none":
             continue
         wanted = _protocol(signal) if name == "otlp" else name
-        points = entry_points(group=f"opentelemetry_{signal}_exporter", name=wanted)
-        if points:
-            found.append(next(iter(points)).load())
+        if kind := _exporter(signal, wanted):
+            found.append(kind)
         else:
             wrong.append(
                 f"OTEL_{signal.upper()}_EXPORTER: no exporter {wanted!r} is installed; install the package"
@@ -52,6 +53,23 @@ def exporters(signal: str) -> list[Any]:
     if wrong:
         raise ConfigError(wrong)
     return found
+
+
+@cache  # a search through all that is installed takes longer than to run a thousand short tasks
+def _exporter(signal: str, name: str) -> Any:  # noqa: ANN401 - of any package
+    points = entry_points(group=f"opentelemetry_{signal}_exporter", name=name)
+    return next(iter(points)).load() if points else None
+
+
+def preload(signals: Iterable[str]) -> None:
+    """Make what workers need to send these, which each would else do for itself.
+
+    Raises:
+        ConfigError: an exporter is not installed.
+
+    """
+    if not is_disabled():
+        PREPARED.make([kind for signal in signals for kind in exporters(signal)])
 
 
 def _protocol(signal: str) -> str:
@@ -106,21 +124,33 @@ def set_up_tracing() -> tuple[Any, Sequence[WatchedExporter]]:
     provider = trace.get_tracer_provider()
     if is_disabled() or isinstance(provider, TracerProvider):
         return provider, ()
-    watched = [WatchedExporter(kind()) for kind in exporters("traces")]
+    watched = [WatchedExporter(PREPARED.exporter(kind)) for kind in exporters("traces")]
     # Who ends the process flushes before, for a limited time.
-    made = TracerProvider(shutdown_on_exit=False)
+    made = TracerProvider(resource=PREPARED.resource(), shutdown_on_exit=False)
     for one in watched:
         made.add_span_processor(BatchSpanProcessor(one))
     trace.set_tracer_provider(made)
     return made, watched
 
 
-def set_up_metrics() -> Any:  # noqa: ANN401 - the API's provider or the SDK's
-    """Return the provider of metrics of this process; as for traces."""
+def set_up_metrics(tracing: Any) -> Any:  # noqa: ANN401 - the API's provider or the SDK's
+    """Return the provider of metrics of this process; as for traces.
+
+    Args:
+        tracing: the provider of traces, which says what this process is.
+
+    """
     provider = metrics.get_meter_provider()
-    if is_disabled() or isinstance(provider, MeterProvider):
+    if is_disabled() or isinstance(provider, MeterProvider | LateMeterProvider):
         return provider
-    readers = [PeriodicExportingMetricReader(kind()) for kind in exporters("metrics")]
-    if readers:
-        metrics.set_meter_provider(MeterProvider(readers, shutdown_on_exit=False))
+    kinds = exporters("metrics")
+    if kinds:
+        metrics.set_meter_provider(LateMeterProvider(lambda: _make_metrics(kinds, tracing)))
     return metrics.get_meter_provider()
+
+
+def _make_metrics(kinds: Sequence[Any], tracing: Any) -> MeterProvider:  # noqa: ANN401 - as above
+    readers = [PeriodicExportingMetricReader(PREPARED.exporter(kind)) for kind in kinds]
+    # To find out what a process is takes as long as a hundred short tasks.
+    resource = getattr(tracing, "resource", None)
+    return MeterProvider(readers, resource, shutdown_on_exit=False)

@@ -1,0 +1,80 @@
+"""Keeps what workers send by, made before they are forked."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.metrics import MeterProvider as MeterProviderOfTheApi
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, OTELResourceDetector, Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+#: What needs no thread and no connection to be made; an exporter of gRPC begins both.
+_FORKABLE: Final = "opentelemetry.exporter.otlp.proto.http"
+
+
+class _Prepared:
+    """Exporters and the resource, once for each worker."""
+
+    def __init__(self) -> None:
+        #: who has made them, and cannot use them
+        self._maker = 0
+        self._exporters: dict[type, Any] = {}
+        self._resource: Resource | None = None
+        self._own_instance = False
+
+    def make(self, kinds: Iterable[type]) -> None:
+        """Make them for the processes that are forked from this one."""
+        self._maker = os.getpid()
+        self._exporters = {kind: kind() for kind in kinds if kind.__module__.startswith(_FORKABLE)}
+        # Others than those of the SDK may depend on the process.
+        detects = os.environ.get("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "").strip()
+        self._resource = None if detects else Resource.create()
+        self._own_instance = SERVICE_INSTANCE_ID not in OTELResourceDetector().detect().attributes
+
+    def exporter(self, kind: type) -> Any:  # noqa: ANN401 - of any package
+        """Return an exporter of this process."""
+        made = self._exporters.pop(kind, None) if self._is_forked else None
+        return kind() if made is None else made
+
+    def resource(self) -> Resource:
+        """Return what this process is."""
+        found = self._resource if self._is_forked else None
+        if found is None:
+            return Resource.create()
+        if self._own_instance and SERVICE_INSTANCE_ID in found.attributes:
+            return found.merge(Resource({SERVICE_INSTANCE_ID: str(uuid.uuid4())}))
+        return found
+
+    @property
+    def _is_forked(self) -> bool:
+        return self._maker not in {0, os.getpid()}
+
+
+PREPARED: Final = _Prepared()
+
+
+class LateMeterProvider(MeterProviderOfTheApi):
+    """Has the provider made by the first who asks for a meter: most workers have nobody who does."""
+
+    def __init__(self, make: Callable[[], MeterProviderOfTheApi]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: MeterProviderOfTheApi | None = None
+
+    def get_meter(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the provider has it
+        """Return a meter of the provider."""
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+        return self._made.get_meter(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the provider has it
+        """Hand on what the SDK has beside meters, once it is made."""
+        if name.startswith("_") or self._made is None:
+            raise AttributeError(name)
+        return getattr(self._made, name)
