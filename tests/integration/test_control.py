@@ -410,6 +410,7 @@ def test_a_cluster_counts_how_its_tasks_end(land: Land) -> None:
     tasks_ = {name.rpartition(".")[2]: one for name, one in counts.tasks.items()}
     assert (tasks_["fail"].retries, tasks_["fail"].dead_letters) == (1, 1)
     assert (tasks_["die"].retries, tasks_["die"].dead_letters) == (0, 1)
+    assert {name: one.left for name, one in tasks_.items()} == {"echo": 51, "nap": 1, "fail": 1, "die": 1}
     assert 0.2 <= tasks_["nap"].seconds < 30
     queues = {name: {queue: part.runs for queue, part in one.queues.items()} for name, one in tasks_.items()}
     assert queues == {

@@ -44,6 +44,7 @@ def test_runs_are_counted_by_name_and_end(page: Page) -> None:
     assert page.tallies.read() == {
         "shop.pay": TaskCounts(
             runs=runs,
+            left=4,
             retries=1,
             dead_letters=1,
             seconds=2.0,
@@ -51,7 +52,7 @@ def test_runs_are_counted_by_name_and_end(page: Page) -> None:
             success_times=(3,),
             failed_times=(1,),
         ),
-        "shop.ship": TaskCounts(runs={"success": 1}),
+        "shop.ship": TaskCounts(runs={"success": 1}, left=1),
     }
 
 
@@ -99,9 +100,14 @@ def test_each_queue_of_a_task_is_counted_apart(page: Page) -> None:
     page.tallies.add_waits("shop.pay", 0.003, 1, queue="mail")
     page.tallies.add("shop.ship", Kind.FAILURE)
     mail = TaskCounts(
-        runs={"success": 2}, seconds=0.5, waited_seconds=0.009, success_times=(2,), wait_times=(0, 0, 3)
+        runs={"success": 2},
+        left=2,
+        seconds=0.5,
+        waited_seconds=0.009,
+        success_times=(2,),
+        wait_times=(0, 0, 3),
     )
-    default = TaskCounts(runs={"success": 3}, seconds=1.5, success_times=(3,))
+    default = TaskCounts(runs={"success": 3}, left=3, seconds=1.5, success_times=(3,))
 
     found = Tallies(page.tallies._memory).read()
 
@@ -123,7 +129,7 @@ def test_queues_are_bounded() -> None:
     found = tallies.read()
     assert found.keys() == {"shop.pay", OTHER}
     assert len(found["shop.pay"].queues) == MAX_ROWS
-    assert found[OTHER] == TaskCounts(runs={"success": MAX_ROWS + 1})
+    assert found[OTHER] == TaskCounts(runs={"success": MAX_ROWS + 1}, left=MAX_ROWS + 1)
     assert TalliesSum([tallies, tallies]).read() == {name: one.plus(one) for name, one in found.items()}
 
 
@@ -178,7 +184,9 @@ def test_a_cluster_adds_up_its_workers() -> None:
     first.add("shop.pay", Kind.SUCCESS, 2, seconds=1.0)
     second.add("shop.pay", Kind.FAILURE, action=Action.RETRY)
     assert both.read() == {
-        "shop.pay": TaskCounts(runs={"success": 2, "failure": 1}, retries=1, seconds=1.0, success_times=(2,))
+        "shop.pay": TaskCounts(
+            runs={"success": 2, "failure": 1}, left=2, retries=1, seconds=1.0, success_times=(2,)
+        )
     }
 
     for number in range(MAX_NAMES):

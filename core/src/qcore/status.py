@@ -41,7 +41,8 @@ class TaskCounts:
 
     #: runs by how they ended, a value of `Kind`; a message that was not run counts, too
     runs: Mapping[str, int] = attrs.field(factory=dict)
-    #: how often a message went back into the queue after that, and became a dead letter
+    #: how many messages left the queue after that, and how often one went back, or became a dead letter
+    left: int = 0
     retries: int = 0
     dead_letters: int = 0
     #: for which all runs lasted, those that did not succeed, and for which messages had waited
@@ -67,6 +68,7 @@ class TaskCounts:
         kinds = {**self.runs, **other.runs}
         return TaskCounts(
             runs={kind: self.runs.get(kind, 0) + other.runs.get(kind, 0) for kind in kinds},
+            left=self.left + other.left,
             retries=self.retries + other.retries,
             dead_letters=self.dead_letters + other.dead_letters,
             seconds=self.seconds + other.seconds,

@@ -34,7 +34,8 @@ _COLUMN: Final = {kind: column for column, kind in enumerate(_KINDS)}
 _NAME: Final = 1
 _QUEUE: Final = _NAME + _NAME_BYTES // _WORD
 _RUNS: Final = _QUEUE + _QUEUE_BYTES // _WORD
-_RETRIES: Final = _RUNS + len(_KINDS)
+_LEFT: Final = _RUNS + len(_KINDS)
+_RETRIES: Final = _LEFT + 1
 _DEAD_LETTERS: Final = _RETRIES + 1
 _NANOSECONDS: Final = _DEAD_LETTERS + 1
 _FAILED_NANOSECONDS: Final = _NANOSECONDS + 1
@@ -109,6 +110,8 @@ class Tallies:
             words[row + _RETRIES] += count
         elif action is Action.DEAD_LETTER:
             words[row + _DEAD_LETTERS] += count
+        if action is Action.ACK or action is Action.DEAD_LETTER:
+            words[row + _LEFT] += count
 
     def add_waits(self, name: str, waited: float, count: int, *, queue: str | None = None) -> None:
         """Count how long runs had waited that are counted already; 0 = not known."""
@@ -168,6 +171,7 @@ class Tallies:
         runs = {kind.value: words[row + _RUNS + column] for column, kind in enumerate(_KINDS)}
         return TaskCounts(
             runs={kind: count for kind, count in runs.items() if count},
+            left=words[row + _LEFT],
             retries=words[row + _RETRIES],
             dead_letters=words[row + _DEAD_LETTERS],
             seconds=words[row + _NANOSECONDS] / 1e9,

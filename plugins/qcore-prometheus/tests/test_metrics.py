@@ -46,6 +46,7 @@ STATUS_OF_BLUE: Final = ClusterStatus(
         tasks={
             "shop.pay": TaskCounts(
                 runs={"success": 3, "timeout": 1},
+                left=4,
                 retries=1,
                 dead_letters=1,
                 seconds=2.5,
@@ -99,6 +100,7 @@ def test_a_cluster_is_exposed_with_all_it_counts() -> None:
     assert page.value("qcore_task_runs_total", task="shop.pay", outcome="timeout", **labels) == 1
     assert page.value("qcore_task_runs_total", task="shop.pay", outcome="failure") == 0
     assert page.value("qcore_task_seconds_total", task="shop.pay") == 2.5
+    assert page.value("qcore_messages_left_total", **labels) == 4
     assert page.value("qcore_workers", state="busy", **labels) == 1
     assert page.value("qcore_workers_replaced_total", cause="recycled") == 4
     assert page.value("qcore_workers_replaced_total", cause="crashed") == 0
@@ -328,7 +330,7 @@ def queries() -> list[Any]:
         for panel in dashboard()["panels"]
         for target in panel["targets"]
     ]
-    return panels + [pytest.param(rule["expr"], id=rule["alert"]) for rule in rules()]
+    return panels + [pytest.param(rule["expr"], id=rule.get("alert") or rule["record"]) for rule in rules()]
 
 
 @pytest.mark.parametrize("query", queries())
@@ -404,14 +406,57 @@ def test_prometheus_takes_the_page_and_the_rules(tmp_path: Path) -> None:
         assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+ENQUEUED: Final = """
+rule_files: [alerts.yml]
+evaluation_interval: 15s
+tests:
+  - interval: 15s
+    input_series:
+      # Both clusters report the same queues: 20 a second leave, and they grow by 10 a second.
+      - {series: 'qcore_messages_left_total{cluster="shop", host="a"}', values: '0+225x40'}
+      - {series: 'qcore_messages_left_total{cluster="shop", host="b"}', values: '0+75x40'}
+      - {series: 'qcore_queue_messages{cluster="shop", queue="default", state="ready", instance="a"}',
+         values: '0+180x40'}
+      - {series: 'qcore_queue_messages{cluster="shop", queue="default", state="ready", instance="b"}',
+         values: '0+180x40'}
+      - {series: 'qcore_queue_messages{cluster="shop", queue="mail", state="leased", instance="a"}',
+         values: '1000-30x40'}
+      # Somebody has deleted messages, which enqueues less than nothing.
+      - {series: 'qcore_messages_left_total{cluster="idle", host="a"}', values: '0+0x40'}
+      - {series: 'qcore_queue_messages{cluster="idle", queue="default", state="ready"}', values: '9000-30x40'}
+    promql_expr_test:
+      - expr: cluster:qcore_tasks_enqueued:rate5m
+        eval_time: 8m
+        exp_samples:
+          - {labels: 'cluster:qcore_tasks_enqueued:rate5m{cluster="idle"}', value: 0}
+          - {labels: 'cluster:qcore_tasks_enqueued:rate5m{cluster="shop"}', value: 30}
+"""
+
+
+def test_what_is_enqueued_is_what_leaves_and_what_the_queue_grows_by(tmp_path: Path) -> None:
+    """By Prometheus's own tool, where that is installed."""
+    tool = shutil.which("promtool")
+    if tool is None:
+        pytest.skip("there is no promtool; apt install prometheus")
+    text = (files("qcore_prometheus") / "alerts.yml").read_text("utf-8")
+    (tmp_path / "alerts.yml").write_text(text, "utf-8")
+    (tmp_path / "test.yml").write_text(ENQUEUED, "utf-8")
+
+    ran = subprocess.run(
+        [tool, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_the_rules_speak_of_labels_that_their_queries_keep() -> None:
     """A text about a label that is not there has a hole."""
     import re
 
-    for rule in rules():
+    alerts = [rule for rule in rules() if "alert" in rule]
+    for rule in alerts:
         text = " ".join(rule["annotations"].values())
         kept = set(re.findall(r"\w+", re.search(r"by \(([\w, ]+)\)", rule["expr"])[1]))  # type: ignore[index]  # each has one
         assert set(re.findall(r"\$labels\.(\w+)", text)) <= kept
     assert {"QcoreDeadLettersGrow", "QcoreOldestMessageWaits", "QcoreNoProgress"} <= {
-        rule["alert"] for rule in rules()
+        rule["alert"] for rule in alerts
     }

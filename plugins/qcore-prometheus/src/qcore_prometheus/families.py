@@ -29,6 +29,11 @@ BOUNDS: Final = TIME_BOUNDS
 #: name, help, and how it is read; counters get the ending `_total`
 _COUNTERS: Final[tuple[tuple[str, str, Callable[[ClusterStatus], int]], ...]] = (
     ("qcore_tasks_started", "Runs of tasks that began.", lambda one: one.counts.started),
+    (
+        "qcore_messages_left",
+        "Messages that left the queue; with the growth of qcore_queue_messages, what was enqueued.",
+        lambda one: sum(task.left for task in one.counts.tasks.values()),
+    ),
     ("qcore_redeliveries", "Messages that were delivered before.", lambda one: one.counts.redeliveries),
     ("qcore_lease_renewals", "Leases that were extended.", lambda one: one.counts.renewals),
     (
