@@ -52,7 +52,6 @@ LAYERS: Final = (
     {"model"},
     {
         "status",
-        "validators",
         "errors",
         "lazy",
     },

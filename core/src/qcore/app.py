@@ -19,10 +19,10 @@ from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.django_q import lift_options, options_from_django_q
 from qcore.tasks.producer import check_repetition, seal_calls
 from qcore.tasks.task import Job, Sender, Task, bind
-from qcore.validators import text
 from qcore_names.identity import DeclaredNames
 from qcore_names.resolve import IMPORTING_MAIN, name_of
 from qcore_process.worker_hooks import DeclaresWorkerHooks
+from qcore_values.validators import text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qcore.flows.continuation import ContinuationBuilder, UpstreamFailed, upstream_args
 from qcore.interfaces import ErrorReport
@@ -12,11 +12,13 @@ from qcore.model import Kind, Outcome, State
 from qcore.tasks.current import RUNNER
 from qcore.tasks.execute import Executor
 from qcore.tasks.limits import release
+from qcore.tasks.outcomes import failure
 from qcore.tasks.plan import Planner
 from qcore.tasks.run_hooks import RunHooks
+from qcore.tasks.transaction import CURRENT, InlineTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from qcore.messages.envelope import Opened
     from qcore.messages.workflow import FollowUp, WorkflowHeader
@@ -101,7 +103,7 @@ class _InlineQueue:
                 upstream = upstream_args(self._runtime.results, tail, members)
             except UpstreamFailed as exc:
                 return Outcome.unrun(exc.kind, str(exc))
-        outcome = self._executor.run(opened, plan, 1, 0, upstream)
+        outcome = self._run_task(opened, plan, upstream)
         if raised := self._executor.take_raised():
             report = ErrorReport(
                 task=raised.task,
@@ -117,6 +119,26 @@ class _InlineQueue:
             is_callback = tail is not None and tail.final_result is not None
             if self._raises and outcome.kind is not Kind.SKIPPED and not is_callback:
                 raise raised.error
+        return outcome
+
+    def _run_task(
+        self, opened: Opened, plan: TaskPlan, upstream: Callable[[], Sequence[Any]] | None
+    ) -> Outcome:
+        transaction = InlineTransaction(self._runtime.brokers)
+        before, done = CURRENT.set(transaction), False
+        try:
+            outcome = self._executor.run(opened, plan, 1, 0, upstream)
+            done = outcome.kind is Kind.SUCCESS
+        finally:
+            CURRENT.reset(before)
+            if not done:
+                transaction.end(commit=False)
+        try:
+            transaction.end(commit=True)
+        except Exception as exc:
+            if self._raises:
+                raise
+            return failure(exc, plan, outcome.started)
         return outcome
 
     def _join_barrier(self, then: FollowUp) -> Sequence[Outgoing]:

@@ -15,6 +15,7 @@ from qcore_text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from contextlib import AbstractContextManager
 
     from qcore.model import (
         DeadLetter,
@@ -381,6 +382,16 @@ class Broker(ABC):
 
     def rollback_transaction(self) -> None:
         """Roll back the transaction that was begun; the lease goes on."""
+
+    def lend_transaction(self) -> AbstractContextManager[Any]:
+        """Lend a connection with a transaction of its own, for a task that runs where it is enqueued.
+
+        - It is committed with the end of the block, and rolled back by an exception that leaves it.
+
+        The default refuses.
+        """
+        refused: AbstractContextManager[Any] = Broker.begin_transaction(self, b"")
+        return refused
 
     def ended(self, ids: Sequence[bytes]) -> Collection[bytes]:
         """Return those of these ids under which a message was acknowledged, see `Settlement.id`.

@@ -8,8 +8,8 @@ import attrs
 
 from qcore.errors import RunLater
 from qcore.model import Action, Kind, Settlement, State
-from qcore.validators import boolean, integer, refuse, seconds
 from qcore_text.wording import counted
+from qcore_values.validators import boolean, integer, refuse, seconds
 
 #: The longest a task waits for another run, seconds, unless its own policy says otherwise.
 DEFAULT_MAX_DELAY = 3600.0

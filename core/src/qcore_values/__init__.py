@@ -1,1 +1,1 @@
-"""How arguments and results travel: types, tags, MessagePack, annotations."""
+"""How values travel, and which an option may have."""

@@ -8,6 +8,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from sqlalchemy import text
+
+import qcore
+
 if TYPE_CHECKING:
     from qcore_django.results import TaskResult
 
@@ -22,9 +26,9 @@ def echo(*args: Any, **kwargs: Any) -> Any:
     return [list(args), kwargs]
 
 
-def fail(text: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
     """Raise an error."""
-    raise ValueError(text)
+    raise ValueError(message)
 
 
 def doze(seconds: float) -> str:
@@ -55,6 +59,22 @@ def note(task: TaskResult) -> None:
 async def note_later(task: TaskResult) -> None:
     """Do the same, as a coroutine."""
     note(task)
+
+
+def group_by_qcore(name: str, how: str = "") -> list[str]:
+    """Write by the connection of `qcore.transaction`; return what it reads by it and by Django."""
+    from django.contrib.auth.models import Group
+
+    with qcore.transaction() as lent:
+        lent.execute(text("INSERT INTO auth_group (name) VALUES (:name)"), {"name": name})
+        found = list(lent.execute(text("SELECT name FROM auth_group")).scalars())
+        if how == "commit":
+            lent.commit()
+        if how == "in the block":
+            raise ValueError(how)
+    if how:
+        raise ValueError(how)
+    return sorted([*found, *Group.objects.values_list("name", flat=True)])
 
 
 def group(name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.db import IntegrityError, connection
 from django.test import TestCase, override_settings
 
+from qcore.errors import NotSupported
 from qcore_django import app
 from qcore_django.fixtures import captured_tasks, inline_tasks
 from qcore_django.tasks import async_task, fetch, queue_size, result, result_group
@@ -97,6 +98,25 @@ class InDatabase(TestCase):
         assert (queue_size(), result_group("here")) == (0, None)
         async_task(site_tasks.add, 1, 2)
         assert queue_size() == 1
+
+    def test_a_transaction_of_a_task_is_part_of_the_test(self) -> None:
+        """`qcore.transaction` lends the connection of the test; only what failed is undone at once."""
+        Group.objects.create(name="by the test")
+        both = ["by a task", "by a task", "by the test", "by the test"]
+
+        assert result(async_task(site_tasks.group_by_qcore, "by a task", sync=True)) == both
+        for how in ("in the block", "behind the block"):
+            with pytest.raises(ValueError, match=how):
+                async_task(site_tasks.group_by_qcore, "undone", how, sync=True)
+        with pytest.raises(NotSupported, match="call neither commit"):
+            async_task(site_tasks.group_by_qcore, "undone", "commit", sync=True)
+        with inline():
+            assert len(result(async_task(site_tasks.group_by_qcore, "by another"))) == 6
+        assert Group.objects.count() == 3
+
+    def test_nothing_of_another_test_is_left(self) -> None:
+        """What a task of another test wrote was rolled back with it."""
+        assert not Group.objects.exists()
 
     test_what_another_test_enqueued_is_gone = test_the_queue_is_part_of_the_test
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from qcore.errors import NotSupported
 from qcore.tasks.call import DEFAULT, Options
-from qcore.validators import NUMBER, seconds, text, text_or_int
+from qcore_values.validators import NUMBER, seconds, text, text_or_int
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from qcore.validators import integer, refuse, seconds
+from qcore_values.validators import integer, refuse, seconds
 
 #: seconds of the units of a rate
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,9 +14,14 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Broker, ResultStore
     from qcore.model import Settlement, StoredResult
+    from qcore_process.connection_pool import ConnectionPool
 
-#: The transaction of the task that this code is part of; None where tasks are not run by a worker.
-CURRENT: Final[ContextVar[TaskTransaction | None]] = ContextVar("qcore.transaction", default=None)
+#: The transaction of the task that this code is part of; None outside of tasks.
+CURRENT: Final[ContextVar[TaskTransaction | InlineTransaction | None]] = ContextVar(
+    "qcore.transaction", default=None
+)
+
+_ONE_BLOCK: Final = "a task has one block `with qcore.transaction()`; do the work in the first"
 
 
 @contextmanager
@@ -28,8 +33,8 @@ def transaction() -> Iterator[Any]:
     the task, rolls it back. A task has one such block.
 
     Raises:
-        NotSupported: no worker runs this code, the queue is in no database of yours, its results are
-            elsewhere, or the task runs at most once.
+        NotSupported: this code does not belong to a task, the queue is in no database of yours, its results
+            are elsewhere, or the task runs at most once.
         BackendRejected: the lease has passed to another worker.
 
     """
@@ -68,7 +73,7 @@ class TaskTransaction:
         capabilities, domain = self._broker.capabilities, self._store.transaction_domain
         receipt, acknowledged = self._running()
         if self.is_open:
-            raise NotSupported("a task has one block `with qcore.transaction()`; do the work in the first")
+            raise NotSupported(_ONE_BLOCK)
         if acknowledged:
             msg = "qcore.transaction() needs the message, which at_most_once has removed; drop one of them"
             raise NotSupported(msg)
@@ -87,3 +92,36 @@ class TaskTransaction:
         """Settle the message in the transaction and commit it; False if its lease has passed to another."""
         self.is_open = False
         return self._broker.commit_transaction(self._store, () if result is None else (result,), settlement)
+
+
+class InlineTransaction:
+    """The transaction of a task that runs where it is enqueued; its result is stored afterwards."""
+
+    def __init__(self, brokers: ConnectionPool[Broker]) -> None:
+        self._brokers = brokers
+        self.pid = os.getpid()
+        self._opened: ExitStack | None = None
+
+    @contextmanager
+    def block(self) -> Iterator[Any]:
+        """Lend a connection; its transaction stays open after the block."""
+        if self._opened is not None:
+            raise NotSupported(_ONE_BLOCK)
+        self._opened = opened = ExitStack()
+        try:
+            broker = opened.enter_context(self._brokers.connection(create=True))
+            yield opened.enter_context(broker.lend_transaction())
+        except BaseException:
+            self.end(commit=False)
+            raise
+
+    def end(self, *, commit: bool) -> None:
+        """Commit the transaction or roll it back, if one is open."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            undone = None if commit else _Undone()
+            opened.__exit__(None if commit else _Undone, undone, None)
+
+
+class _Undone(Exception):
+    """What a transaction is rolled back by."""

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import DatabaseError, connection, connections
 from django.db.transaction import atomic
+from sqlalchemy import text
 
-from qcore import App, Config
+import qcore
+from qcore import App, Config, TaskFailed
 from qcore.errors import BackendRejected
 from qcore.interfaces import Settings
 from qcore.model import Outgoing, Settlement, State, StoredResult
+from qcore.testing import inline
 from qcore_django.orm.stores import OrmBroker, OrmCoordination, OrmResults
 from qcore_testing import TransactionContract
 
@@ -253,3 +256,32 @@ def test_a_connection_that_is_named_is_used(app: App, alias: str) -> None:
     refused(alias, "it is not open, so it has no transaction")
     refused(object(), "takes a connection of Django, such as .*, or its alias, got builtins.object")
     assert app.queue.size().ready == 2
+
+
+def transfer(how: str) -> list[Any]:
+    """Read and write by the connection of `qcore.transaction`; fail as asked."""
+    with qcore.transaction() as lent:
+        lent.execute(text("INSERT INTO effect VALUES (:how)"), {"how": how})
+        found = list(lent.execute(text("SELECT name FROM effect")).scalars())
+        if lent.dialect.name == "postgresql":
+            assert lent.execute(text("""SELECT '{"a": 1}'::jsonb""")).scalar() == {"a": 1}
+    if how == "undone":
+        raise ValueError(how)
+    return found
+
+
+def test_a_task_that_runs_here_writes_by_django_s_connection(app: App, alias: str) -> None:
+    """`qcore.transaction` is part of a transaction that is open, else one that the task's end commits."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("CREATE TABLE effect (name VARCHAR(99))")
+    with inline(app):
+        with contextlib.suppress(Undo), atomic(using=alias):
+            assert app.enqueue(transfer, "gone").result() == ["gone"]
+            raise Undo
+        with pytest.raises(TaskFailed, match="ValueError: undone"):
+            app.enqueue(transfer, "undone").result()
+        assert app.enqueue(transfer, "kept").result() == ["kept"]
+
+    with contextlib.closing(connections.create_connection(alias)) as other, other.cursor() as cursor:
+        cursor.execute("SELECT name FROM effect")
+        assert list(cursor.fetchall()) == [("kept",)]

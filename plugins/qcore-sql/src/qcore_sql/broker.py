@@ -21,6 +21,7 @@ from qcore_sql.task_transaction import TaskTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection
 
@@ -155,6 +156,10 @@ class SqlBroker(SqlOperations):
     def rollback_transaction(self) -> None:
         """Roll back the transaction of a task."""
         self._task_transaction.roll_back()
+
+    def lend_transaction(self) -> AbstractContextManager[Connection]:
+        """Lend a connection of SQLAlchemy with a transaction that is committed with the end of the block."""
+        return self._task_transaction.alone()
 
     def ended(self, ids: Sequence[bytes]) -> Collection[bytes]:
         """Return the ids of messages that have ended."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,7 +17,7 @@ from qcore_sql.results import save
 from qcore_sql.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -40,8 +41,8 @@ class TaskTransaction:
         #: whether the task may execute statements
         self._is_lent = False
 
-    def begin(self, receipt: bytes) -> Connection:
-        """Begin it for the holder of a lease."""
+    def begin(self, receipt: bytes | None) -> Connection:
+        """Begin it for the holder of a lease, None = for a task without a lease."""
         self.roll_back()
         # the tables have been checked
         self._database.name()
@@ -52,7 +53,7 @@ class TaskTransaction:
             connection.begin()
             session = self._session(_raw(connection))
             session.cursor.execute(backend.begin)
-            held = messages.is_held(session, receipt)
+            held = receipt is None or messages.is_held(session, receipt)
         except BaseException as exc:
             self.roll_back()
             raise self._error_of(exc) from exc
@@ -61,6 +62,22 @@ class TaskTransaction:
             raise BackendRejected("the lease has passed to another worker, which runs the task now")
         self._is_lent = True
         return connection
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """Lend one that is committed with the end of the block, for a task without a lease."""
+        try:
+            yield self.begin(None)
+            self._is_lent = False
+            self._commit_alone()
+        finally:
+            self.roll_back()
+
+    def _commit_alone(self) -> None:
+        try:
+            self._still_open().cursor.execute("COMMIT")
+        except BaseException as exc:
+            raise self._error_of(exc) from exc
 
     def commit(self, results: Sequence[StoredResult], settlement: Settlement) -> bool:
         """Write the end of the task into it and commit; roll back if the lease has passed to another."""
@@ -139,7 +156,7 @@ class TaskTransaction:
 
     def _refuse(self, connection: Connection) -> None:
         if self._is_lent and connection is self._connection:
-            raise NotSupported(_NOT_YOURS)
+            refuse_end()
 
     def _session(self, raw: Raw) -> Session:
         return Session(raw.cursor(), self._database.texts)
@@ -149,6 +166,11 @@ class TaskTransaction:
         if isinstance(original, self._database.address.backend.error):
             return self._database.error_of(original)
         return exc
+
+
+def refuse_end() -> NoReturn:
+    """Refuse to commit or roll back."""
+    raise NotSupported(_NOT_YOURS)
 
 
 def _raw(connection: Connection) -> Raw | None:

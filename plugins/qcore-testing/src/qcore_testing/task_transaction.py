@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -145,3 +146,26 @@ class TaskTransactionContract(BrokerTests):
 
         assert bodies(self.some(broker, 1)) == [b"written"]
         self.nothing(broker)
+
+    def test_a_task_without_a_lease_has_one_too(self, new: MakePair) -> None:
+        """It is committed with the end of the block, and rolled back by an exception that leaves it."""
+        broker, _ = new()
+        other, _ = new()
+        with broker.lend_transaction() as connection:
+            broker.enqueue_on(connection, [message(b"kept")])
+            # in this thread a database may be asked by the connection that is lent
+            with ThreadPoolExecutor(1) as elsewhere:
+                assert elsewhere.submit(other.size).result().ready == 0
+        assert bodies(self.some(other, 1)) == [b"kept"]
+
+        def fail() -> None:
+            with broker.lend_transaction() as connection:
+                broker.enqueue_on(connection, [message(b"gone")])
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            fail()
+        with broker.lend_transaction() as connection:
+            broker.enqueue_on(connection, [message(b"kept too")])
+        assert bodies(self.some(other, 1)) == [b"kept too"]
+        self.nothing(other)

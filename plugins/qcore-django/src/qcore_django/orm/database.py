@@ -44,7 +44,8 @@ class OrmDatabase(Database):
     def __init__(self, settings: Settings) -> None:
         found = find(settings)
         super().__init__(settings, found)
-        self._alias = found.alias
+        #: of the database in DATABASES
+        self.alias = found.alias
         self._of_worker = bool(settings.owner)
 
     def name(self) -> str:
@@ -70,7 +71,7 @@ class OrmDatabase(Database):
             raise refused("it is not open, so it has no transaction; enqueue in a block `with atomic():`")
         if wrapper.autocommit and not wrapper.in_atomic_block:
             raise refused("it has no transaction; enqueue in a block `with atomic():`, or drop connection=")
-        if wrapper.vendor != connections[self._alias].vendor:
+        if wrapper.vendor != connections[self.alias].vendor:
             raise self._another()
         name = self.name()
         with self._by_caller(wrapper, check=False) as session:
@@ -80,7 +81,7 @@ class OrmDatabase(Database):
             yield session
 
     def _another(self) -> BackendRejected:
-        return refused(f"it leads to another database than DATABASES[{self._alias!r}], which `orm` names")
+        return refused(f"it leads to another database than DATABASES[{self.alias!r}], which `orm` names")
 
     # -- connections ------------------------------------------------------------------------
 
@@ -102,7 +103,7 @@ class OrmDatabase(Database):
         """Return Django's connection of this thread if the call is to be made by it."""
         if self._of_worker:
             return None
-        wrapper = connections[self._alias]
+        wrapper = connections[self.alias]
         if _is_tested():
             return wrapper
         if wrapper.vendor == "sqlite":

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qcore_django.orm.database import OrmDatabase
+from qcore_django.orm.lent_transaction import lent
 from qcore_sql import SqlBroker, SqlCoordination, SqlResults, SqlSchedules
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import Connection
+
     from qcore.interfaces import Settings
 
 
@@ -15,7 +20,13 @@ class OrmBroker(SqlBroker):
     """A queue in tables of a database of the site."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, OrmDatabase(settings))
+        database = OrmDatabase(settings)
+        super().__init__(settings, database)
+        self._alias = database.alias
+
+    def lend_transaction(self) -> AbstractContextManager[Connection]:
+        """Lend Django's connection of this thread in a transaction, as a connection of SQLAlchemy."""
+        return lent(self._alias)
 
 
 class OrmResults(SqlResults):
