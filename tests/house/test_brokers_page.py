@@ -11,7 +11,7 @@ import pytest
 
 from qcore.interfaces import Capabilities
 from qcore_testing import BrokerContract
-from tests.house.tree import ROOT, called, core_modules, plugin_modules
+from tests.house.tree import ROOT, called, core_modules, library_modules, plugin_modules
 
 if TYPE_CHECKING:
     from tests.house.tree import Module
@@ -55,8 +55,29 @@ def declared(broker: str) -> dict[str, ast.expr]:
     for module in modules(package(broker)):
         for node in module.nodes:
             if isinstance(node, ast.Call) and called(node) == "Capabilities":
-                return {word.arg: word.value for word in node.keywords if word.arg}
+                return {word.arg: word.value for word in node.keywords if word.arg} | by_queue(broker)
     return {}
+
+
+#: what a broker says of its queues, if it has any
+OF_QUEUES: Final = {"priorities", "pauses_queues", "moves_queues", "keeps_place"}
+
+
+def by_queue(broker: str) -> dict[str, ast.expr]:
+    """Return what a broker says that has a physical queue for each; whether it has any, depends."""
+    texts = [module.text for module in modules(package(broker))]
+    if not any("qcore_queues.physical" in text for text in texts):
+        return {}
+    (library,) = (module for module in library_modules() if module.name == "qcore_queues.physical")
+    (said,) = (
+        node
+        for node in library.nodes
+        if isinstance(node, ast.Call) and called(node) == "evolve" and len(node.keywords) > 1
+    )
+    found = {word.arg: word.value for word in said.keywords if word.arg}
+    if any("waits_for_all = True" in text for text in texts):
+        del found["long_poll"]
+    return found | {"queues": ast.Name("declared")}
 
 
 def numbers(broker: str) -> dict[str, int]:
@@ -95,6 +116,8 @@ def test_a_broker_is_told_as_it_declares_itself(broker: str) -> None:
     for row in BODY:
         name, cell = row[0].split("`")[-2], row[HEAD.index(broker)]
         expected = expect(name, said.get(name), numbers(broker))
+        if name in OF_QUEUES and "queues" not in said:
+            expected = {"no"}
         if (cell not in expected) if expected else (cell in {"yes", "no", ""}):
             wrong.append(f"{name}: the page says {cell!r}, the code {sorted(expected) or 'it depends'}")
 
@@ -108,7 +131,7 @@ def expect(name: str, value: ast.expr | None, known: dict[str, int]) -> set[str]
     if name == "max_batch":
         return {str(default if value is None else known[ast.unparse(value).rpartition(".")[2]])}
     if value is None:
-        return {"yes" if default is True else "no"}
+        return {str(default) if name == "priorities" else "yes" if default is True else "no"}
     if name == "transaction_domain":
         return {"yes"}
     if isinstance(value, ast.Constant):
@@ -203,4 +226,13 @@ def test_the_page_says_how_each_other_claim_is_verified() -> None:
 
 
 #: flags that no code of qcore's asks for: they say what users notice, and what the contracts verify
-EXPECTED: Final = {"long_poll", "fencing", "atomic_settle", "fixed_lease", "unique_ids"}
+EXPECTED: Final = {
+    "long_poll",
+    "fencing",
+    "atomic_settle",
+    "fixed_lease",
+    "unique_ids",
+    "pauses_queues",
+    "moves_queues",
+    "keeps_place",
+}

@@ -118,9 +118,20 @@ class Capabilities:
     joins_transactions: bool = False
     #: `begin_transaction` begins a transaction that a task's own statements and its end share
     settles_in_transactions: bool = False
-    #: `Outgoing.queue`, `Outgoing.priority` and `Settings.queues` are obeyed, and each queue can be paused,
-    #: purged, moved and counted
+    #: `Outgoing.queue`, `Outgoing.priority` and `Settings.queues` are obeyed, and each queue can be purged
+    #: and counted
     queues: bool = False
+    #: how many priorities are told apart where there are queues: 201 = each, 3 = above 0, 0 and below 0,
+    #: 1 = none, so that another one than 0 is refused
+    priorities: int = 201
+    #: where there are queues, each can be paused
+    pauses_queues: bool = True
+    #: where there are queues, messages can be moved from one to another
+    moves_queues: bool = True
+    #: where there are queues, a message that is released is leased before those that were accepted later
+    keeps_place: bool = True
+    #: the settings by which the user has to declare queues and priorities, for messages; empty = none
+    declared_by: str = ""
     #: other processes see the same queue; without it there can be no cluster
     cross_process: bool = True
     #: names the database behind it; a store with the same one can be written in one step with it
@@ -211,6 +222,8 @@ class Broker(ABC):
           each gets messages leased.
         - Nothing is leased from a paused queue.
         - A wait ends when a message comes into any of these queues.
+
+        What is said of a released message holds where the capabilities say that it keeps its place.
         """
 
     @abstractmethod
@@ -471,6 +484,9 @@ class Broker(ABC):
         - Ready, leased and delayed messages are counted, and may be read for it one by one.
         """
         return ()
+
+    def check_route(self, queue: str, priority: int) -> None:
+        """Raise `NotSupported` if a broker with queues takes no messages of this queue or priority."""
 
     def pause_queue(self, queue: str, *, paused: bool) -> None:
         """Have no messages of a queue leased, by any process, until it is resumed.

@@ -30,11 +30,11 @@ def refusing_routes(made: Broker, name: str) -> Broker:
 @functools.cache
 def _refusing(kind: type[Broker], name: str) -> type[Broker]:
     def enqueue(self: Broker, messages: Sequence[Outgoing]) -> None:
-        refuse_routes(name, messages)
+        refuse_routes(name, messages, self)
         kind.enqueue(self, messages)
 
     def enqueue_on(self: Broker, connection: Any, messages: Sequence[Outgoing]) -> None:  # noqa: ANN401 - of any library
-        refuse_routes(name, messages)
+        refuse_routes(name, messages, self)
         kind.enqueue_on(self, connection, messages)
 
     def commit_and_lease(  # noqa: PLR0917 - those of the interface
@@ -46,7 +46,7 @@ def _refusing(kind: type[Broker], name: str) -> type[Broker]:
         then: Sequence[Outgoing] = (),
     ) -> Sequence[Delivery]:
         if then:
-            refuse_routes(name, then)
+            refuse_routes(name, then, self)
         return kind.commit_and_lease(self, store, results, settlements, limit, then)
 
     body: dict[str, Any] = {
@@ -62,8 +62,13 @@ def _refusing(kind: type[Broker], name: str) -> type[Broker]:
     return made
 
 
-def refuse_routes(broker: str, messages: Iterable[Outgoing]) -> None:
+def refuse_routes(name: str, messages: Iterable[Outgoing], broker: Broker) -> None:
     """Refuse messages of other queues and priorities than the default for a broker that has one queue.
+
+    Args:
+        name: of the broker in the configuration.
+        messages: to be enqueued.
+        broker: the broker.
 
     Raises:
         NotSupported: there is one; the message says which option it has.
@@ -72,8 +77,10 @@ def refuse_routes(broker: str, messages: Iterable[Outgoing]) -> None:
     for one in messages:
         if one.queue or one.priority:
             asked = f"queue={one.queue!r}" if one.queue else f"priority={one.priority}"
+            setting = broker.capabilities.declared_by
+            declare = f"declare them by {setting}, or " if setting else ""
             msg = (
-                f"{asked}: the broker {broker!r} has neither queues nor priorities; leave it out, or "
+                f"{asked}: the broker {name!r} has neither queues nor priorities; {declare}leave it out, or "
                 "give the task clusters of its own by cluster="
             )
             raise NotSupported(msg)

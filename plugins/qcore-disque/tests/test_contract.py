@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 import pytest
 
 from qcore.interfaces import Settings
 from qcore_disque import DisqueBroker
+from qcore_disque.several import DisqueQueues
 from qcore_testing import BrokerContract
+from qcore_testing.broker import DECLARED, QueueContract
 from qcore_testing.processes import frozen
 from qcore_testing.server_line import ServerLine
 
@@ -20,7 +22,9 @@ from .conftest import Server
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from qcore.interfaces import Broker
     from qcore.model import Outgoing, Settlement
+    from qcore_disque.nodes import Nodes
     from qcore_testing.contract import Outage
 
 #: every Python asks the built-in brokers the same: this takes the oldest one only
@@ -35,11 +39,11 @@ _numbers = itertools.count()
 class QuickBroker(DisqueBroker):
     """Speaks of seconds of the stand-in's quicker clock where a caller speaks of the tests'."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, nodes: Nodes | None = None) -> None:
         fields: dict[str, Any] = {
             name: getattr(settings, name) for name in ("name", "bulk", "poll", "owner", "sections")
         }
-        super().__init__(Settings(retry=settings.retry * QUICKER, **fields))
+        super().__init__(Settings(retry=settings.retry * QUICKER, **fields), nodes)
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Delay by as many seconds of the stand-in."""
@@ -50,6 +54,12 @@ class QuickBroker(DisqueBroker):
         super().settle([msgspec.structs.replace(one, delay=one.delay * QUICKER) for one in settlements])
 
 
+class QuickQueues(DisqueQueues):
+    """Does the same with several queues."""
+
+    kind = QuickBroker
+
+
 @pytest.fixture(scope="module")
 def quick() -> Iterator[Server]:
     """Return a server of one node whose seconds are shorter."""
@@ -58,10 +68,12 @@ def quick() -> Iterator[Server]:
     server.kill()
 
 
-class TestDisqueBroker(BrokerContract):
-    """DisqueBroker keeps to Broker; Disque counts whole seconds, which are quarters here."""
+class _Disque:
+    """What the tests of both need; Disque counts whole seconds, which are quarters here."""
 
     time_unit = 1 / QUICKER
+    kind: ClassVar[type[QuickBroker | QuickQueues]] = QuickBroker
+    sections: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture
     def apart(self) -> str:
@@ -81,14 +93,14 @@ class TestDisqueBroker(BrokerContract):
         made.close()
 
     @pytest.fixture
-    def make(self, quick: Server, apart: str, request: pytest.FixtureRequest) -> Callable[..., DisqueBroker]:
+    def make(self, quick: Server, apart: str, request: pytest.FixtureRequest) -> Callable[..., Broker]:
         """Return a maker of brokers of a queue of this test alone."""
         cut = "restart_server" in request.fixturenames
         node = f"127.0.0.1:{request.getfixturevalue('line').port}" if cut else quick.node
         # nobody need wait for a frozen server as long as users do
         timeout = 2.0 if "freeze_server" in request.fixturenames else 5.0
-        sections = {"disque_nodes": [node], "disque_timeout": timeout}
-        return lambda name="kit", **fields: QuickBroker(
+        sections = {"disque_nodes": [node], "disque_timeout": timeout} | self.sections
+        return lambda name="kit", **fields: self.kind(
             Settings(name=name + apart, sections=sections, **fields)
         )
 
@@ -101,3 +113,14 @@ class TestDisqueBroker(BrokerContract):
     def freeze_server(self, quick: Server) -> Outage:
         """Return what stops the stand-in for a while."""
         return lambda: frozen(quick.pid)
+
+
+class TestDisqueBroker(_Disque, BrokerContract):
+    """DisqueBroker keeps to Broker."""
+
+
+class TestDisqueQueues(_Disque, QueueContract):
+    """DisqueQueues keeps to what Broker says of queues."""
+
+    kind = QuickQueues
+    sections: ClassVar[dict[str, Any]] = {"disque_queues": [*DECLARED], "disque_priorities": True}

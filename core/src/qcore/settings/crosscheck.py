@@ -116,9 +116,10 @@ def broker(options: Options, name: str, capabilities: Capabilities) -> Iterator[
         most = capabilities.max_batch
         yield f"{_got('bulk', options.bulk)}; the broker {name!r} leases at most {most} at once"
     if options.queues is not None and not capabilities.queues:
+        declare = f"declare queues by {capabilities.declared_by}, or " if capabilities.declared_by else ""
         yield (
             f"{_got('queues', options.queues)}; the broker {name!r} has one queue for each name: "
-            "leave it out, and give each kind of task a name of its own"
+            f"{declare}leave it out, and give each kind of task a name of its own"
         )
     limit = capabilities.max_bytes
     if limit is not None and options.max_message > max(limit, _DEFAULT_MAX_MESSAGE):

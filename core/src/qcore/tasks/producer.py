@@ -108,7 +108,7 @@ def _route(runtime: Runtime, options: Options) -> tuple[str, int]:
 
 
 def check_routes(runtime: Runtime, queue: str, priority: int) -> None:
-    """Refuse a queue or priority for a broker that has neither.
+    """Refuse a queue or priority for a broker that does not have it.
 
     Raises:
         NotSupported: it has not.
@@ -116,7 +116,8 @@ def check_routes(runtime: Runtime, queue: str, priority: int) -> None:
     """
     with runtime.brokers.connection(create=True) as broker:
         if not broker.capabilities.queues:
-            refuse_routes(runtime.config.broker, [Outgoing(b"", b"", 0.0, queue, priority)])
+            refuse_routes(runtime.config.broker, [Outgoing(b"", b"", 0.0, queue, priority)], broker)
+        broker.check_route(queue, priority)
 
 
 def _special(runtime: Runtime, call: Call) -> tuple[str, bytes]:

@@ -17,6 +17,7 @@ from qcore_disque import error_mapping
 from qcore_disque.copies import Copies
 from qcore_disque.dead_letters import DeadLetters, dead_letters_of
 from qcore_disque.lease import Lease, job_of
+from qcore_disque.leasing import jobs_of
 from qcore_disque.node import checked
 from qcore_disque.nodes import Nodes
 from qcore_disque.replies import bytes_of, count, delivery, taken, waiting
@@ -38,8 +39,8 @@ BULK: Final = 1000
 LIFE: Final = 65_000 * 60
 #: milliseconds the nodes may take to have copies of a job
 _COPIED: Final = 3000
-#: seconds of one wait in the server, which looks for timeouts ten times a second
-_LONGEST: Final = 5.0
+#: the settings by which there are queues, see `DisqueQueues`
+DECLARED_BY: Final = "disque_queues and disque_priorities"
 #: reported when the answer to ADDJOB is lost
 _UNKNOWN_OUTCOME: Final = "the messages may have been accepted nevertheless"
 #: jobs listed in one step of a scan
@@ -62,10 +63,11 @@ class DisqueBroker(Broker):
     asked; `WORKING` begins that time anew. With `retry` 0 a job is handed out at most once.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._queue = settings.name.encode()
-        self._dead_letters = dead_letters_of(self._queue)
-        self._nodes = Nodes.of(settings)
+    def __init__(self, settings: Settings, nodes: Nodes | None = None) -> None:
+        #: the name of the queue
+        self.queue = settings.name.encode()
+        self._dead_letters = dead_letters_of(self.queue)
+        self._nodes = nodes or Nodes.of(settings)
         self._ack = b"FASTACK" if settings.section("disque_fastack") else b"ACKJOB"
         #: whole seconds: Disque counts no finer
         self._retry = math.ceil(settings.retry)
@@ -95,30 +97,17 @@ class DisqueBroker(Broker):
             atomic_settle=False,
             fixed_lease=True,
             max_batch=BULK,
+            declared_by=DECLARED_BY,
         )
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Add jobs, all in one go; if one is refused, those added are removed again."""
-        items = [(self._queue, CountedMessage(one.body), one.delay) for one in messages]
+        items = [(self.queue, CountedMessage(one.body), one.delay) for one in messages]
         self._add(items, [one.id for one in messages])
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Take jobs; an idle wait is a wait of the server's."""
-        if limit <= 0:
-            return ()
-        deadline = time.monotonic() + wait
-        while True:
-            left = min(_LONGEST, deadline - time.monotonic())
-            milliseconds = int(left * 1000)
-            how: tuple[bytes | int, ...] = (b"TIMEOUT", milliseconds) if milliseconds > 0 else (b"NOHANG",)
-            found = self._nodes.block(
-                b"GETJOB", *how, b"COUNT", min(limit, BULK), b"WITHCOUNTERS", b"FROM", self._queue,
-                seconds=max(0.0, left),
-            )  # fmt: skip
-            if not isinstance(found, list | None):
-                raise error_mapping.stranger(self._nodes.connected_to, "GETJOB returned no list")
-            if found or time.monotonic() >= deadline:
-                return self._handed_out(found or ())
+        return self.handed_out(jobs_of(self._nodes, [self.queue], min(limit, BULK), wait))
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases: what goes on is added anew first, so that nothing is lost in between."""
@@ -152,7 +141,7 @@ class DisqueBroker(Broker):
         """Count ready messages and dead letters on all nodes; Disque does not count the rest."""
         ready = dead_letters = 0
         for node in self._nodes.every():
-            replies = self._nodes.ask(node, [(b"QLEN", self._queue), (b"QLEN", self._dead_letters)])
+            replies = self._nodes.ask(node, [(b"QLEN", self.queue), (b"QLEN", self._dead_letters)])
             ready, dead_letters = (
                 before + count(reply, node.title)
                 for before, reply in zip((ready, dead_letters), replies or (0, 0), strict=True)
@@ -182,7 +171,7 @@ class DisqueBroker(Broker):
     def requeue(self, ids: Sequence[str]) -> int:
         """Add dead letters anew, then remove them."""
         letters = self._dead.find(ids)
-        self._add([(self._queue, CountedMessage(copy.item.body), 0.0) for copy in letters.values()])
+        self._add([(self.queue, CountedMessage(copy.item.body), 0.0) for copy in letters.values()])
         return self._remove(letters)
 
     def delete(self, ids: Sequence[str]) -> int:
@@ -196,7 +185,7 @@ class DisqueBroker(Broker):
     def queue_id(self) -> str | None:
         """Name the cluster and the queue, whichever of its nodes are given; None if none answers."""
         cluster = self._nodes.cluster()
-        return f"disque:{cluster}#{self._queue.decode()}" if cluster else None
+        return f"disque:{cluster}#{self.queue.decode()}" if cluster else None
 
     def info(self) -> str:
         """Say which version, and where."""
@@ -253,7 +242,7 @@ class DisqueBroker(Broker):
             return reply, node.title
         return self._nodes.call(*words), self._nodes.connected_to
 
-    def _handed_out(self, found: Sequence[Any]) -> list[Delivery]:
+    def handed_out(self, found: Sequence[Any]) -> list[Delivery]:
         """Return what was leased; what has spent much of its time on the queue begins it anew."""
         deliveries, old, strange = [], [], []
         for job in found:
@@ -291,10 +280,10 @@ class DisqueBroker(Broker):
         item = copy.item
         before = item.deliveries + 1 + max(lease.additional, copy.additional)
         if one.action is Action.RELEASE:
-            return self._queue, item._replace(deliveries=before - 1), one.delay
+            return self.queue, item._replace(deliveries=before - 1), one.delay
         counted = item._replace(failures=one.failures, crashes=one.crashes, deliveries=before)
         if one.action is Action.RETRY:
-            return self._queue, counted, one.delay
+            return self.queue, counted, one.delay
         return self._dead_letters, counted._replace(reason=one.reason), 0.0
 
     def _remove(self, letters: dict[bytes, Copy]) -> int:
@@ -303,7 +292,7 @@ class DisqueBroker(Broker):
     def _scan(self, node: Node) -> Iterator[list[Any]]:
         cursor: Any = b"0"
         while True:
-            how = (b"COUNT", _SCAN, b"QUEUE", self._queue, b"REPLY", b"all")
+            how = (b"COUNT", _SCAN, b"QUEUE", self.queue, b"REPLY", b"all")
             reply = next(iter(self._nodes.ask(node, [(b"JSCAN", cursor, *how)])), [b"0", []])
             match checked(reply, node.title):
                 case [bytes() as cursor, list() as jobs] if cursor.isdigit():

@@ -23,6 +23,8 @@ def qcore_settings() -> Mapping[str, Any]:
         "disque_fastack": bool,
         "disque_replicate": int,
         "disque_timeout": float,
+        "disque_queues": list[str],
+        "disque_priorities": bool,
     }
 
 
@@ -39,9 +41,9 @@ def qcore_urls() -> Mapping[str, Callable[[str], Mapping[str, Any]]]:
 
 
 def _broker(settings: Settings) -> Broker:
-    from qcore_disque.broker import DisqueBroker
+    from qcore_disque.several import broker_of
 
-    return DisqueBroker(settings)
+    return broker_of(settings)
 
 
 def _of_url(url: str) -> Mapping[str, Any]:

@@ -85,7 +85,7 @@ class QcoreBackend(BaseTaskBackend):
 
     @property
     def supports_priority(self) -> bool:
-        """Whether the broker has priorities, and queues; it is asked.
+        """Whether the broker has priorities; it is asked.
 
         Raises:
             BackendError: it does not answer.
@@ -94,7 +94,7 @@ class QcoreBackend(BaseTaskBackend):
         if _DECLARING.get():
             return True  # or refused when it is enqueued
         with self._app.runtime.brokers.connection(create=True) as broker:
-            return broker.capabilities.queues
+            return broker.capabilities.queues and broker.capabilities.priorities > 1
 
     def validate_task(self, task: Any) -> None:
         """Check what a task says, and ask no server: whether the broker has queues, `enqueue` finds.

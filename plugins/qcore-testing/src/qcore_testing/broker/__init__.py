@@ -13,7 +13,7 @@ from qcore_testing.broker.namespaces import NamespaceRules
 from qcore_testing.broker.outages import OutageRules
 from qcore_testing.broker.precision import PrecisionRules
 from qcore_testing.broker.queue_calls import QueueCallRules
-from qcore_testing.broker.queues import QueueRules
+from qcore_testing.broker.queues import DECLARED, QueueRules
 from qcore_testing.broker.receipts import ReceiptRules
 from qcore_testing.broker.refusals import RefusalRules
 from qcore_testing.broker.remove import RemoveRules
@@ -69,4 +69,11 @@ class BrokerContract(
     """
 
 
-__all__ = ["BrokerContract"]
+class QueueContract(QueueRules, QueueCallRules, DeadLetterRules, ReceiptRules):
+    """The part of the contract that a broker with queues adds, for one that has them if they are declared.
+
+    Its fixtures are those of `BrokerContract`; declare the queues `DECLARED`.
+    """
+
+
+__all__ = ["DECLARED", "BrokerContract", "QueueContract"]
