@@ -77,6 +77,8 @@ MORE: Final = {
     "qcore_otel": {"qcore.status"},
     # its command prints what commands read, and its endpoint asks the queue as a program does
     "qcore_prometheus": {"qcore.app", "qcore.cli", "qcore.messages", "qcore.runtime", "qcore.status"},
+    # scopes belong to the task that runs
+    "qcore_sentry": {"qcore.tasks.current"},
     # a site has its App, its commands and its clusters from it
     "qcore_django": {"qcore"},
     # it runs whole clusters

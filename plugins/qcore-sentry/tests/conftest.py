@@ -24,8 +24,29 @@ if TYPE_CHECKING:
 #: what must never leave: the key of the queue
 KEY = "canary-of-the-key-0123456789-0123456789"
 TASKS = """
-import os, signal, time
+import asyncio, os, signal, time
 import sentry_sdk
+
+
+def mark(number):
+    sentry_sdk.add_breadcrumb(message=f"crumb {number}")
+    sentry_sdk.set_tag("number", str(number))
+    raise RuntimeError(f"marked {number}")
+
+
+async def inner(number):
+    sentry_sdk.add_breadcrumb(message=f"crumb {number}")
+
+
+async def mark_inside(number):
+    await asyncio.gather(inner(number))
+    await asyncio.sleep(0.05)
+    sentry_sdk.get_current_scope().set_tag("number", str(number))
+    raise RuntimeError(f"marked {number}")
+
+
+def quiet():
+    raise LookupError("quiet")
 
 
 def pay(card, pin=""):

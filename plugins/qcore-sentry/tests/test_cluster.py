@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import sentry_sdk
 
 from qcore import State
@@ -64,6 +65,31 @@ def test_a_cluster_sends_failures_traces_and_what_its_supervisor_sees(
     assert ship["contexts"]["trace"]["trace_id"] == transaction.trace_id
     assert [span["op"] for span in runs["checkout"]["spans"]] == ["queue.publish"] * 2
     assert not sentry.canaries()
+
+
+@pytest.mark.parametrize("at_once", [{}, {"threads": 3, "coroutines": 3}], ids=["in a row", "at once"])
+def test_each_run_has_scopes_of_its_own(
+    running: Callable[..., tuple[App, Cluster]], sentry: Sentry, at_once: dict[str, int]
+) -> None:
+    """Breadcrumbs and tags are those of the run, also of coroutines it starts; a run without has none."""
+    app, cluster = running({}, workers=1, **at_once)
+
+    tasks = ("mark", "mark_inside", "quiet")
+    jobs = [app.enqueue(f"sentry_tasks.{task}", number) for number in range(6) for task in tasks[:2]]
+    jobs += [app.enqueue("sentry_tasks.quiet") for _ in range(2)]
+    assert {ended(job) for job in jobs} == {State.FAILED}
+    cluster.stop()
+
+    events = sentry.items("event")
+    assert sorted(event["transaction"] for event in events) == sorted(
+        [*["sentry_tasks.mark", "sentry_tasks.mark_inside"] * 6, *["sentry_tasks.quiet"] * 2]
+    )
+    for event in events:
+        crumbs = [crumb["message"] for crumb in event.get("breadcrumbs", {}).get("values", ())]
+        error = event["exception"]["values"][-1]["value"]
+        number = error.partition("marked ")[2]
+        assert crumbs == ([f"crumb {number}"] if number else []), event["transaction"]
+        assert event["tags"].get("number", "") == number
 
 
 def test_schedules_check_in(running: Callable[..., tuple[App, Cluster]], sentry: Sentry) -> None:

@@ -13,14 +13,14 @@ from sentry_sdk.transport import HttpTransport
 from qcore.errors import ReportLost
 from qcore.interfaces import ErrorReporter
 from qcore.model import Kind
-from qcore_sentry import monitors, options
+from qcore_sentry import monitors, options, scopes
 from qcore_sentry.events import make_event
 from qcore_sentry.runs import RUN, Run, isolate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from qcore.hookspecs import ExecuteEvent
+    from qcore.hookspecs import ExecuteEvent, WorkerEvent
     from qcore.interfaces import ErrorReport
 
 #: Loggers whose errors are reported here already.
@@ -60,6 +60,8 @@ class SentryReporter(ErrorReporter):
         #: the transport whose losses are watched
         self._transport: object = None
         self._down = ("", 0.0)
+        #: whether a run needs nothing but scopes of its own, and whether it gets them when it uses one
+        self._only_scopes = self._shares = False
         self.qcore_post_execute = self._finish
 
     def preload(self) -> None:
@@ -81,6 +83,17 @@ class SentryReporter(ErrorReporter):
         if dsn and not self._check_ins and not has_tracing_enabled(sentry_sdk.get_client().options):
             # There is nothing to finish after a run, and every task would pay for it.
             del self.qcore_post_execute
+            self._only_scopes = True
+
+    def qcore_worker_start(self, event: WorkerEvent) -> None:  # noqa: ARG002 - the signature of the hook
+        """Have runs get scopes of their own when they use one, if they need nothing else."""
+        if self._only_scopes:
+            scopes.share()
+            self._shares = True
+
+    def wants_run(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002 - all runs are alike
+        """Return whether something has to be done before a run."""
+        return not self._shares
 
     def qcore_pre_execute(self, event: ExecuteEvent) -> None:
         """Give the task scopes of its own, and a transaction."""
@@ -102,6 +115,7 @@ class SentryReporter(ErrorReporter):
             ReportLost: the service cannot be reached, or wants no more, so nothing was handed over.
 
         """
+        scopes.settle(report.task.id, report.task.attempt)
         self._check_health()
         client = sentry_sdk.get_client()
         run = RUN.get()
