@@ -359,6 +359,7 @@ class Broker(ABC):
         - They can be leased once the transaction is committed, and are gone with its rollback.
         - A connection that is closed, has no transaction or leads to another database is refused
           with `BackendRejected`, and nothing is enqueued.
+        - An asynchronous one comes in a thread of its coroutine's: `qcore_loop.lending.ask` awaits.
 
         The default refuses every connection.
         """

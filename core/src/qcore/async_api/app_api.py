@@ -40,9 +40,14 @@ class EnqueuesAsync:
         return await self.asend(list(calls))
 
     async def asend(self: Sends, calls: Sequence[Call]) -> list[Job[Any]]:
-        """Seal calls and deliver them; those that join a transaction of the caller's in its thread."""
+        """Seal calls and deliver them; those that join a transaction of the caller's in its thread.
+
+        An asynchronous connection is awaited in the caller's loop, which goes on meanwhile.
+        """
         if not calls:
             return []
-        if any(call.options.connection is not None for call in calls):
-            return self.send(calls)
+        if connections := [one for call in calls if (one := call.options.connection) is not None]:
+            from qcore_loop.lending import in_thread, is_asynchronous  # noqa: PLC0415 - as above
+
+            return await in_thread(self.send, calls) if is_asynchronous(connections[0]) else self.send(calls)
         return await self.group_commit.send(self, calls)

@@ -107,7 +107,8 @@ class Options:
     continue_on_failure: bool = False
     #: check that the task is here and that its arguments are of the annotated types; None = as configured
     strict: bool | None = None
-    #: a connection to the broker's database: the task is enqueued by the transaction that is open on it
+    #: a connection to the broker's database: the task is enqueued by the transaction that is open on it,
+    #: by `aenqueue` if it is an asynchronous one
     connection: Any = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,10 @@ from sqlalchemy.orm import Session as OrmSession
 from sqlalchemy.orm import scoped_session
 
 from qcore.errors import BackendRejected
+from qcore_loop.lending import ask, can_ask, is_asynchronous
 from qcore_sql.backend import refused
 from qcore_sql.expressions import MARIADB
+from qcore_sql.lent import LentConnection
 from qcore_sql.schema import READ_VERSION
 from qcore_sql.session import CoreSession, Session
 
@@ -56,35 +59,76 @@ def session_on(connection: Any, address: Address, texts: Texts, name: str) -> It
 
 
 def _session(connection: Any, address: Address, texts: Texts) -> Session:  # noqa: ANN401 - of any library
+    if is_asynchronous(connection):
+        return _for_coroutine(connection, address, texts)
     if isinstance(connection, scoped_session):
         connection = connection()
     if isinstance(connection, OrmSession):
         connection = _of_orm_session(connection)
     if isinstance(connection, SqlalchemyConnection):
-        return _of_sqlalchemy(connection, texts, address.title)
+        _check(connection, texts, address.title)
+        return CoreSession(connection, texts)
+    return _of_driver(connection, address, texts)
+
+
+def _for_coroutine(connection: Any, address: Address, texts: Texts) -> Session:  # noqa: ANN401 - of any library
+    """Return what executes statements by a connection for coroutines, from a thread."""
+    if not can_ask():
+        raise refused(
+            f"{_kind(connection)} is asynchronous, so enqueue by `await task.using(connection=...)"
+            ".aenqueue(...)` or `await app.aenqueue_many(...)`, in the coroutine that has it"
+        )
+    # who has such a connection has imported it, and others need not have what it needs
+    library = sys.modules.get("sqlalchemy.ext.asyncio")
+    if library is None:
+        return _of_driver(connection, address, texts)
+    if isinstance(connection, library.async_scoped_session):
+        raise refused("an async_scoped_session leads to another session in each task; pass `scoped()`")
+    if isinstance(connection, library.AsyncSession):
+        _check_begun(connection)
+        try:
+            connection = ask(connection.connection)
+        except SQLAlchemyError as exc:
+            raise refused(f"the session is of no use: {_line(exc)}") from exc
+    if not isinstance(connection, library.AsyncConnection):
+        return _of_driver(connection, address, texts)
+    if connection.sync_connection is None:
+        raise refused("it is not open; enqueue in a block `async with engine.begin() as connection:`")
+    _check(connection.sync_connection, texts, address.title)
+    return CoreSession(LentConnection(connection), texts)
+
+
+def _of_driver(connection: Any, address: Address, texts: Texts) -> Session:  # noqa: ANN401 - of any library
     found = address.backend.caller_session(connection, texts)
     if found is None:
-        kind = f"{type(connection).__module__}.{type(connection).__qualname__}"
         raise BackendRejected(
             f"connection= of the broker sql takes a Connection or Session of SQLAlchemy, or"
-            f" {address.backend.takes}, got {kind}; of an asynchronous one pass what its `run_sync` gives you"
+            f" {address.backend.takes}, got {_kind(connection)}"
         )
     return found
 
 
-def _of_orm_session(session: OrmSession) -> SqlalchemyConnection:
+def _kind(connection: object) -> str:
+    return f"{type(connection).__module__}.{type(connection).__qualname__}"
+
+
+def _check_begun(session: Any) -> None:  # noqa: ANN401 - a session for threads or for coroutines
     if not session.in_transaction():
         raise refused(
             "the session has no transaction: it was closed, committed or rolled back, or has not been"
             " used yet; enqueue before the commit, in a block `with session.begin():` for one"
         )
+
+
+def _of_orm_session(session: OrmSession) -> SqlalchemyConnection:
+    _check_begun(session)
     try:
         return session.connection()
     except SQLAlchemyError as exc:
         raise refused(f"the session is of no use: {_line(exc)}") from exc
 
 
-def _of_sqlalchemy(connection: SqlalchemyConnection, texts: Texts, title: str) -> Session:
+def _check(connection: SqlalchemyConnection, texts: Texts, title: str) -> None:
     if connection.closed:
         raise refused("it is closed; enqueue before that")
     names = {connection.dialect.name, texts.dialect.name}
@@ -95,7 +139,6 @@ def _of_sqlalchemy(connection: SqlalchemyConnection, texts: Texts, title: str) -
             "its isolation level is AUTOCOMMIT, so it has no transaction to join; use another one, or leave"
             " connection= out"
         )
-    return CoreSession(connection, texts)
 
 
 def _is_autocommit(connection: SqlalchemyConnection) -> bool:

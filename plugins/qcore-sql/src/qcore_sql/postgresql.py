@@ -11,6 +11,7 @@ from psycopg.rows import tuple_row
 
 from qcore.errors import BackendRejected, BackendUnavailable, PayloadTooLarge
 from qcore_sql.backend import Backend, Raw, refused
+from qcore_sql.lent import LentCursor
 from qcore_sql.postgresql_wait import Connection, Listener
 from qcore_sql.session import Session
 
@@ -81,7 +82,7 @@ class PostgreSql(Backend):
     """PostgreSQL by psycopg."""
 
     name = "postgresql"
-    takes = "a Connection of psycopg"
+    takes = "a Connection or AsyncConnection of psycopg"
     error: ClassVar[type[Exception]] = psycopg.Error
     wakes = True
     one_statement = True
@@ -153,8 +154,9 @@ class PostgreSql(Backend):
 
     def caller_session(self, connection: Raw, texts: Texts) -> Session | None:
         """Return what executes statements by a program's connection of psycopg."""
-        if not isinstance(connection, psycopg.Connection):
+        if not isinstance(connection, psycopg.Connection | psycopg.AsyncConnection):
             return None
+        asynchronous = isinstance(connection, psycopg.AsyncConnection)
         if connection.closed:
             raise refused("it is closed; enqueue before that")
         status = connection.info.transaction_status
@@ -163,9 +165,12 @@ class PostgreSql(Backend):
         if connection.autocommit and status == TransactionStatus.IDLE:
             raise refused(
                 "it is in autocommit mode and has no transaction; enqueue in a block"
-                " `with connection.transaction():`, or leave connection= out"
+                f" `{'async ' * asynchronous}with connection.transaction():`, or leave connection= out"
             )
         # rows and parameters are ours, whatever the connection was told about its own
+        if isinstance(connection, psycopg.AsyncConnection):
+            lent = LentCursor(psycopg.AsyncCursor(connection, row_factory=tuple_row))
+            return Session(lent, texts)  # type: ignore[arg-type]  # its count of rows is only read
         cursor = psycopg.Cursor(connection, row_factory=tuple_row)
         return Session(cursor, texts)  # type: ignore[arg-type]  # it takes text, not only literals
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from qcore_sql.compiled import Cursor, Insert, Rows, Texts
+    from qcore_sql.lent import LentConnection
 
 
 class Session:
@@ -84,7 +85,7 @@ class Session:
 class CoreSession(Session):
     """Executes statements by a connection of SQLAlchemy, whatever its driver is."""
 
-    def __init__(self, connection: Connection, texts: Texts) -> None:
+    def __init__(self, connection: Connection | LentConnection, texts: Texts) -> None:
         self._connection = connection
         self._texts = texts
         self.is_postgresql = texts.is_postgresql
