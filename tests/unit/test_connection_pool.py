@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +15,18 @@ from qcore import App, Config
 from qcore.errors import BackendUnavailable, QueueMissing, UnknownKey
 from qcore.model import State, StoredResult
 from qcore.testing import inline
+from qcore_process import connection_pool
 from qcore_process.connection_pool import ConnectionPool
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+class Connection:
+    """A connection to nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class Connections:
@@ -30,7 +42,7 @@ class Connections:
         if self.failing:
             raise BackendUnavailable
         self.made += 1
-        return object()
+        return Connection()
 
 
 def test_many_threads_share_a_bounded_number() -> None:
@@ -50,6 +62,57 @@ def test_many_threads_share_a_bounded_number() -> None:
             done.result(60)
 
     assert 0 < connections.made <= 5
+
+
+class Interrupted(Exception):
+    """What a signal handler raises."""
+
+
+def interrupted_at(number: int, pool: ConnectionPool[Any], *, idle: bool) -> bool:
+    """Use a connection, be interrupted at a line of the pool; return whether it has so many."""
+    if idle:
+        with pool.connection():
+            pass
+    left = number
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != connection_pool.__file__:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise Interrupted
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with pool.connection():
+            pass
+    except Interrupted:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_a_task_that_is_interrupted_at_any_line_takes_no_connection_along(
+    monkeypatch: pytest.MonkeyPatch, idle: bool
+) -> None:
+    """A handler of SIGALRM raises anywhere, and the next thread is lent as many connections as before."""
+    monkeypatch.setattr(connection_pool, "_TIMEOUT", 0.0001)
+    lines = 0
+    for number in range(1, 100):
+        pool: ConnectionPool[Any] = ConnectionPool(Connections(), 1)
+        if not interrupted_at(number, pool, idle=idle):
+            break
+        lines += 1
+        with pool.connection() as connection:
+            assert connection
+
+    assert lines > 5
 
 
 def test_one_that_is_given_back_wakes_who_waits() -> None:
@@ -97,13 +160,14 @@ def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to do."""
     monkeypatch.setattr("qcore_process.connection_pool._TIMEOUT", 0.01)
     pool: ConnectionPool[Any] = ConnectionPool(Connections(), 1)
-    pool.take()
+    lent = pool.take()
 
     with pytest.raises(
         BackendUnavailable,
         match=r"^all 1 connections of this process .*raise `max_connections`, or let fewer",
     ):
         pool.take()
+    pool.give(lent)
 
 
 def test_a_fork_amid_many_threads_has_connections_of_its_own() -> None:
@@ -165,7 +229,7 @@ def test_threads_that_wait_for_results_share_the_connections(monkeypatch: pytest
             with pytest.raises(UnknownKey):
                 done.result(60)
 
-    assert pool._made <= 2
+    assert len(pool._places) <= 2
 
 
 @pytest.mark.parametrize("kind", ["stores", "schedule_stores", "coordination_stores"])

@@ -112,4 +112,4 @@ def test_the_connection_is_given_back() -> None:
         tried.remember(ended(Action.ACK, os.urandom(16)))
         tried.ended([os.urandom(16)])
 
-    assert pool._made == len(pool._idle) == 1
+    assert len(pool._places) == len(pool._idle) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Seconds a thread waits for a connection while all are in use.
 _TIMEOUT: Final = 30.0
+#: Seconds between two looks of a thread that waits: nobody tells it of a connection that was lost.
+_LOOK: Final = 1.0
 
 _C_co = TypeVar("_C_co", covariant=True)
 
@@ -36,6 +39,16 @@ class Connect(Protocol[_C_co]):
         """Connect; `create` makes a queue where there is none."""
 
 
+class _Place:
+    """One of the connections that there may be, or a thread that waits for one.
+
+    It is there for as long as somebody has it: a signal handler may raise at any line between its
+    making and the end of its use, and then nobody is left who would give it back.
+    """
+
+    __slots__ = ("__weakref__",)
+
+
 class ConnectionPool(Generic[_T]):
     """Connections for any number of threads: one at a time each, made anew after a fork."""
 
@@ -48,8 +61,13 @@ class ConnectionPool(Generic[_T]):
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._idle: list[_T] = []
-        #: idle ones and those lent out, and how many threads wait for one
-        self._made = self._waiting = 0
+        #: of idle ones, of those lent out and of those that are being made
+        self._places: weakref.WeakSet[_Place] = weakref.WeakSet()
+        #: id of a connection -> its place
+        self._place_of: dict[int, _Place] = {}
+        #: threads that wait for one, and how many they were when one last came or left
+        self._waiters: weakref.WeakSet[_Place] = weakref.WeakSet()
+        self._waiting = 0
         self._returned = threading.Condition()
 
     def take(self, *, create: bool = False) -> _T:
@@ -74,7 +92,8 @@ class ConnectionPool(Generic[_T]):
                 return self._idle.pop()
             except IndexError:
                 pass
-        return self._wait() or self._connect(create=create)
+        found = self._wait()
+        return self._connect(found, create=create) if isinstance(found, _Place) else found
 
     def give(self, connection: _T) -> None:
         """Take a connection back."""
@@ -83,25 +102,29 @@ class ConnectionPool(Generic[_T]):
             with self._returned:
                 self._returned.notify()
 
-    def _wait(self) -> _T | None:
-        """Return a connection that is given back; None if another may be made, which is counted."""
+    def _wait(self) -> _T | _Place:
+        """Return a connection that is given back, or a place if another may be made."""
         end = time.monotonic() + _TIMEOUT
+        waiter = _Place()
         with self._returned:
-            self._waiting += 1
+            self._waiters.add(waiter)
+            self._waiting = len(self._waiters)
             try:
                 if self._waiting > 1:
-                    self._returned.wait(_TIMEOUT)
+                    self._returned.wait(_LOOK)
                 while (left := end - time.monotonic()) > 0:
-                    if self._made < self._most:
-                        self._made += 1
-                        return None
+                    if len(self._places) < self._most:
+                        place = _Place()
+                        self._places.add(place)
+                        return place
                     # A thread that does not wait may be faster.
                     with suppress(IndexError):
                         return self._idle.pop()
-                    self._returned.wait(left)
+                    self._returned.wait(min(left, _LOOK))
             finally:
-                self._waiting -= 1
-                if self._idle or self._made < self._most:
+                self._waiters.discard(waiter)
+                self._waiting = len(self._waiters)
+                if self._idle or len(self._places) < self._most:
                     self._returned.notify()
         msg = (
             f"all {self._most} connections of this process to one broker or store have been in use for "
@@ -109,17 +132,21 @@ class ConnectionPool(Generic[_T]):
         )
         raise BackendUnavailable(msg)
 
-    def _connect(self, *, create: bool) -> _T:
+    def _connect(self, place: _Place, *, create: bool) -> _T:
         try:
-            return self._make(create=create)
+            connection = self._make(create=create)
+            self._place_of[id(connection)] = place
+            weakref.finalize(connection, self._place_of.pop, id(connection), None).atexit = False
         except BaseException:
-            self._forget_one()
+            self._free(place)
             raise
+        return connection
 
-    def _forget_one(self) -> None:
-        with self._returned:
-            self._made -= 1
-            self._returned.notify()
+    def _free(self, place: _Place | None) -> None:
+        if place is not None:
+            with self._returned:
+                self._places.discard(place)
+                self._returned.notify()
 
     @contextmanager
     def connection(self, *, create: bool = False) -> Iterator[_T]:
@@ -130,7 +157,7 @@ class ConnectionPool(Generic[_T]):
         except QueueMissing:
             # It was made for who may not make the queue, and the next who takes one may.
             connection.close()
-            self._forget_one()
+            self._free(self._place_of.pop(id(connection), None))
             raise
         except BaseException:
             self.give(connection)
@@ -140,6 +167,6 @@ class ConnectionPool(Generic[_T]):
     def close(self) -> None:
         """Close what is not lent out."""
         while self._idle:
-            with self._returned:
-                self._made -= 1
-            self._idle.pop().close()
+            connection = self._idle.pop()
+            self._free(self._place_of.pop(id(connection), None))
+            connection.close()
