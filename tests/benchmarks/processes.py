@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 
@@ -34,9 +35,16 @@ def pss_bytes(root: int) -> int:
 
 
 def cpu_seconds(root: int) -> float:
-    """Return the processor time a tree has used, to the nanosecond."""
-    threads = [thread for pid in tree(root) for thread in Path(f"/proc/{pid}/task").glob("*")]
-    return sum(int(figure) for thread in threads for figure in _read(thread / "schedstat").split()[:1]) / 1e9
+    """Return the processor time a tree has used, to the nanosecond, threads that have ended included."""
+    return sum(map(_clock, tree(root)))
+
+
+def _clock(pid: int) -> float:
+    """Return what the clock of a process shows, whose number is as `clock_getcpuclockid` of Linux has it."""
+    try:
+        return time.clock_gettime(~pid << 3 | 2)
+    except OSError:  # it has ended meanwhile
+        return 0.0
 
 
 def spent(root: int) -> float:
