@@ -10,14 +10,17 @@ import boto3
 import pytest
 
 from qcore.interfaces import Settings
-from qcore_sqs import SqsBroker, dead_letters
+from qcore_sqs import dead_letters
+from qcore_sqs.several import broker_of
 from qcore_testing import BrokerContract
+from qcore_testing.broker import DECLARED, QueueContract
 from qcore_testing.processes import frozen
 from qcore_testing.server_line import ServerLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from qcore.interfaces import Broker
     from qcore_testing.contract import Outage
 
     from .conftest import Sqs
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-class _Sqs(BrokerContract):
+class _Sqs:
     """The settings of the contract for all queues of SQS."""
 
     #: SQS counts in whole seconds
@@ -50,8 +53,8 @@ class _Sqs(BrokerContract):
         section: Callable[..., Any],
         monkeypatch: pytest.MonkeyPatch,
         request: pytest.FixtureRequest,
-    ) -> Callable[..., SqsBroker]:
-        """Return a factory of brokers of one queue."""
+    ) -> Callable[..., Broker]:
+        """Return a factory of brokers of one name."""
         # seconds for which letters are invisible when a process dies that reads them
         monkeypatch.setattr(dead_letters, "_READING", 6)
         how = dict(self.fields)
@@ -61,7 +64,7 @@ class _Sqs(BrokerContract):
             # nobody need wait for a frozen server as long as users do
             how["timeout"] = 4.0
         sections = {"sqs": section(**how)}
-        return lambda name="kit", **fields: SqsBroker(Settings(name=name, sections=sections, **fields))
+        return lambda name="kit", **fields: broker_of(Settings(name=name, sections=sections, **fields))
 
     @pytest.fixture
     def put_raw(self, sqs: Any) -> Callable[[bytes], None]:
@@ -98,12 +101,19 @@ class _Sqs(BrokerContract):
         return lambda: frozen(sqs.pid)
 
 
-class TestSqsBroker(_Sqs):
+class TestSqsBroker(_Sqs, BrokerContract):
     """SqsBroker fulfils the contract of Broker on a standard queue."""
 
 
 @pytest.mark.further
-class TestFifoBroker(_Sqs):
+class TestFifoBroker(_Sqs, BrokerContract):
     """SqsBroker fulfils the contract of Broker on a FIFO queue."""
 
     fields: ClassVar[dict[str, Any]] = {"fifo": True}
+
+
+@pytest.mark.further
+class TestSqsQueues(_Sqs, QueueContract):
+    """SqsQueues fulfils what Broker says of queues."""
+
+    fields: ClassVar[dict[str, Any]] = {"queues": [*DECLARED], "priorities": True}

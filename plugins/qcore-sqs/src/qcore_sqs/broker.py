@@ -76,7 +76,8 @@ class SqsBroker(Broker):
         self._retry = settings.retry
         self._poll = settings.poll
         wait = queues.settings.receive_message_wait_time_seconds
-        self._longest = MAX_POLL if wait is None else wait
+        #: most seconds that one request waits; 0 = it does not
+        self.longest = MAX_POLL if wait is None else wait
         self._mover = Mover(queues, settings.retry)
         self._purger = Purger(queues)
         self._leaser = Leaser(queues, self._mover, self._purger, settings.retry)
@@ -87,13 +88,16 @@ class SqsBroker(Broker):
             delay=not queues.fifo,
             stores_counters=True,
             dead_letters=True,
-            long_poll=self._longest > 0,
+            long_poll=self.longest > 0,
             # the receipt of an expired lease may still remove the message
             fencing=False,
             # a copy is sent, then the old message is removed
             atomic_settle=False,
+            # what is released is a copy at the end of the queue, which keeps no order anyway
+            keeps_place=False,
             max_batch=codec.BATCH,
             max_bytes=codec.MAX_BYTES,
+            declared_by="sqs.queues and sqs.priorities",
         )
 
     # -- enqueuing --------------------------------------------------------------------------
@@ -146,17 +150,22 @@ class SqsBroker(Broker):
         deadline = time.monotonic() + wait
         while True:
             rest = deadline - time.monotonic()
-            poll = min(self._longest, math.ceil(rest)) if rest > _REST else 0
+            poll = min(self.longest, math.ceil(rest)) if rest > _REST else 0
             if found := self._leaser.take(limit, poll):
                 return found
             rest = deadline - time.monotonic()
-            if not self._longest:
+            if not self.longest:
                 time.sleep(max(0.0, min(rest, self._poll)))
             elif rest <= _REST:
                 time.sleep(max(0.0, rest))
             if time.monotonic() >= deadline:
                 return ()
             call_limit.again()
+
+    @_forgetting_queue
+    def take(self, limit: int, seconds: int) -> Sequence[Delivery]:
+        """Lease by one request, which waits up to so many seconds at SQS."""
+        return self._leaser.take(limit, seconds)
 
     @_forgetting_queue
     def settle(self, settlements: Sequence[Settlement]) -> None:

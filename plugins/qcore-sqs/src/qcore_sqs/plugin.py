@@ -46,9 +46,9 @@ def _of_url(url: str) -> Mapping[str, Any]:
 
 
 def _broker(settings: Settings) -> Broker:
-    from qcore_sqs.broker import SqsBroker
+    from qcore_sqs.several import broker_of
 
-    return SqsBroker(settings)
+    return broker_of(settings)
 
 
 def _check(settings: Settings) -> str:

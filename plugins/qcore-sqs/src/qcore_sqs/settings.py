@@ -9,6 +9,7 @@ from typing import Literal
 
 import attrs
 
+from qcore_queues.routes import check_declared
 from qcore_sqs.names import FIFO, dead_letters_name
 
 #: most seconds that SQS lets one receive wait
@@ -62,6 +63,10 @@ def _name(_: object, attribute: attrs.Attribute[str | None], value: str | None) 
     )
 
 
+def _declared(_: object, __: attrs.Attribute[list[str]], value: list[str]) -> None:
+    check_declared(value)
+
+
 @attrs.frozen(kw_only=True)
 class SqsSettings:
     """The configuration key `sqs`; boto3's own configuration is used for fields that are not set."""
@@ -84,6 +89,10 @@ class SqsSettings:
     queue: str | None = attrs.field(default=None, validator=_name)
     #: name of the queue of the dead letters; None = the queue's name with `-dead-letters`
     dead_letter_queue: str | None = attrs.field(default=None, validator=_name)
+    #: queues beside `default`, each with a queue of its own at SQS
+    queues: list[str] = attrs.field(factory=list, validator=_declared)
+    #: tell priorities above 0, 0 and below 0 apart, by a queue of its own for each
+    priorities: bool = False
     #: create a missing queue
     create: bool = True
     #: more attributes of a created queue, see CreateQueue
