@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 import pytest
 
 from qcore.interfaces import Settings
 from qcore_ironmq import IronBroker, IronSettings
+from qcore_ironmq.several import IronQueues
 from qcore_testing import BrokerContract
+from qcore_testing.broker import DECLARED, QueueContract
 from qcore_testing.processes import frozen
 from qcore_testing.server_line import ServerLine
 
@@ -20,7 +22,9 @@ from .conftest import Server, post
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from qcore.interfaces import Broker
     from qcore.model import Outgoing, Settlement
+    from qcore_ironmq.client import Client
     from qcore_testing.contract import Outage
 
 #: every Python asks the built-in brokers the same: this takes the oldest one only
@@ -38,11 +42,11 @@ class QuickBroker(IronBroker):
     # less than the service takes, so that the tests need not wait
     least_lease = 1
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, link: Client | None = None) -> None:
         fields: dict[str, Any] = {
             name: getattr(settings, name) for name in ("name", "bulk", "poll", "owner", "sections")
         }
-        super().__init__(Settings(retry=settings.retry * QUICKER, **fields))
+        super().__init__(Settings(retry=settings.retry * QUICKER, **fields), link)
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Delay by as many seconds of the stand-in."""
@@ -57,6 +61,12 @@ class QuickBroker(IronBroker):
         super().extend(receipts, seconds * QUICKER)
 
 
+class QuickQueues(IronQueues):
+    """Does the same with several queues."""
+
+    kind = QuickBroker
+
+
 @pytest.fixture(scope="module")
 def quick() -> Iterator[Server]:
     """Return a server whose seconds are shorter, and which reserves for one of them too."""
@@ -65,10 +75,12 @@ def quick() -> Iterator[Server]:
     server.kill()
 
 
-class TestIronBroker(BrokerContract):
-    """IronBroker keeps to Broker; IronMQ counts whole seconds, which are quarters here."""
+class _Iron:
+    """What the tests of both need; IronMQ counts whole seconds, which are quarters here."""
 
     time_unit = 1 / QUICKER
+    kind: ClassVar[type[QuickBroker | QuickQueues]] = QuickBroker
+    fields: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture
     def apart(self) -> str:
@@ -88,14 +100,16 @@ class TestIronBroker(BrokerContract):
         made.close()
 
     @pytest.fixture
-    def make(self, quick: Server, apart: str, request: pytest.FixtureRequest) -> Callable[..., IronBroker]:
+    def make(self, quick: Server, apart: str, request: pytest.FixtureRequest) -> Callable[..., Broker]:
         """Return a maker of brokers of a queue of this test alone."""
         cut = "restart_server" in request.fixturenames
         port = request.getfixturevalue("line").port if cut else quick.port
         # nobody need wait for a frozen server as long as users do
         timeout = 2.0 if "freeze_server" in request.fixturenames else 10.0
-        sections = {"iron_mq": IronSettings(**{**quick.settings, "port": port}, timeout=timeout)}
-        return lambda name="kit", **fields: QuickBroker(
+        sections = {
+            "iron_mq": IronSettings(**{**quick.settings, "port": port}, timeout=timeout, **self.fields)
+        }
+        return lambda name="kit", **fields: self.kind(
             Settings(name=name + apart, sections=sections, **fields)
         )
 
@@ -108,3 +122,14 @@ class TestIronBroker(BrokerContract):
     def freeze_server(self, quick: Server) -> Outage:
         """Return what stops the stand-in for a while."""
         return lambda: frozen(quick.pid)
+
+
+class TestIronBroker(_Iron, BrokerContract):
+    """IronBroker keeps to Broker."""
+
+
+class TestIronQueues(_Iron, QueueContract):
+    """IronQueues keeps to what Broker says of queues."""
+
+    kind = QuickQueues
+    fields: ClassVar[dict[str, Any]] = {"queues": [*DECLARED], "priorities": True}

@@ -33,7 +33,7 @@ BULK: Final = 100
 #: largest body: the service takes 256 KiB of text, and base64 makes four characters of three bytes
 MAX_BYTES: Final = 256 * 1024 * 3 // 4 - COUNTERS_SIZE
 #: seconds of one wait in the service
-_LONGEST_WAIT: Final = 30
+LONGEST_WAIT: Final = 30
 #: seconds a reservation lasts at most
 _LONGEST_LEASE: Final = 86_400
 #: what the queue of a queue's dead letters has behind its name
@@ -47,9 +47,9 @@ class IronBroker(Broker):
     #: seconds a reservation lasts at least, by the rules of the service
     least_lease: ClassVar[int] = 30
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, link: Client | None = None) -> None:
         self._address = ServerAddress.of(settings.section("iron_mq"))
-        self._link = Client(self._address)
+        self._link = link or Client(self._address)
         #: seconds for the requests of a call
         self.timeout = self._address.timeout
         self._queue = settings.name
@@ -79,8 +79,10 @@ class IronBroker(Broker):
             long_poll=True,
             atomic_settle=False,
             purges_delayed=False,
+            keeps_place=False,
             max_batch=BULK,
             max_bytes=MAX_BYTES,
+            declared_by="iron_mq.queues and iron_mq.priorities",
         )
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
@@ -101,13 +103,17 @@ class IronBroker(Broker):
         deadline = time.monotonic() + wait
         while True:
             left = deadline - time.monotonic()
-            found = self._reserve(min(limit, BULK), max(0, min(_LONGEST_WAIT, int(left))))
+            found = self.take(limit, max(0, min(LONGEST_WAIT, int(left))))
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
             if left < 1:
                 time.sleep(min(left, self._poll))
             call_limit.again()
+
+    def take(self, limit: int, seconds: int) -> Sequence[Delivery]:
+        """Reserve messages by one request, which waits up to so many seconds in the service."""
+        return self._reserve(min(limit, BULK), seconds)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End reservations: what goes on is posted anew first, so that nothing is lost in between."""

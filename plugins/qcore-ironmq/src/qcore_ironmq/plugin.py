@@ -35,9 +35,9 @@ def qcore_urls() -> Mapping[str, Callable[[str], Mapping[str, Any]]]:
 
 
 def _broker(settings: Settings) -> Broker:
-    from qcore_ironmq.broker import IronBroker
+    from qcore_ironmq.several import broker_of
 
-    return IronBroker(settings)
+    return broker_of(settings)
 
 
 def _of_url(url: str) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ import attrs
 
 from qcore.errors import BackendRejected, ConfigError
 from qcore_ironmq.proxy import wrong as wrong_proxy
+from qcore_queues.routes import check_declared
 
 #: taken when nobody says otherwise
 _HOST: Final = "mq-aws-us-east-1-1.iron.io"
@@ -55,6 +56,10 @@ def _right(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         raise ValueError(f"{attribute.name}: {fault}")
 
 
+def _declared(_: object, __: attrs.Attribute[list[str]], value: list[str]) -> None:
+    check_declared(value)
+
+
 @attrs.frozen(kw_only=True)
 class IronSettings:
     """The key `iron_mq`: the keywords of the iron-mq client; None = found where that looks."""
@@ -77,6 +82,10 @@ class IronSettings:
     proxy: str | None = attrs.field(default=None, repr=False, validator=_right)
     #: seconds a call may take as a whole, beyond the time it waits for messages
     timeout: float = attrs.field(default=10.0, validator=_right)
+    #: queues beside `default`, each with a queue of its own in the project
+    queues: list[str] = attrs.field(factory=list, validator=_declared)
+    #: tell priorities above 0, 0 and below 0 apart, by a queue of its own for each
+    priorities: bool = False
     #: how the client calls itself; taken and not used
     name: str | None = None
 
