@@ -229,6 +229,14 @@ def test_a_line_for_each_task_is_for_who_asks_for_it(
     assert (done.stdout, done.stderr) == (f"{expected}\n", "")
 
 
+def test_a_failed_task_has_no_line_where_only_worse_is_logged() -> None:
+    """`log_level` is that of the lines about tasks too, unless they are asked for."""
+    program = LEVELS.format(level="CRITICAL", tasks=False, before="", after="").replace("INFO", "ERROR")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
 @pytest.mark.parametrize(
     ("trace", "expected"),
     [

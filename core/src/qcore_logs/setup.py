@@ -58,8 +58,8 @@ def complete(settings: LogSettings) -> None:
         wanted = logging.INFO
     else:
         # A line for each task is for who asks for it, or for everything.
-        every = logging.getLogger(_ALL).getEffectiveLevel() < logging.INFO
-        wanted = logging.NOTSET if every else logging.WARNING
+        level = logging.getLogger(_ALL).getEffectiveLevel()
+        wanted = logging.WARNING if logging.INFO <= level < logging.WARNING else logging.NOTSET
     if tasks.level == logging.NOTSET:
         tasks.setLevel(wanted)
 
