@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,10 @@ import pytest
 import site_tasks
 from django.conf import settings
 from django.core.cache import caches
+from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.locmem import LocMemCache
+from django.core.management import call_command
+from django.db import connections
 from django.test import override_settings
 from site_caches import Watched
 
@@ -250,6 +256,78 @@ def test_members_that_are_added_at_once_are_all_kept() -> None:
     results.delete([ids[3]])
     add(ids[:1])
     assert len(results.group("g")) == 79
+
+
+class BothAtOnce(FileBasedCache):
+    """Has each of two writers look for a key before either writes it, if it can."""
+
+    both = threading.Barrier(2)
+
+    def has_key(self, key: str, version: int | None = None) -> bool:
+        """Return whether a key is there, once both have looked."""
+        found = super().has_key(key, version)
+        if key.endswith(":0"):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self.both.wait(1)
+        return found
+
+
+def test_members_that_are_added_at_once_to_files_are_all_kept(tmp_path: Path) -> None:
+    """`add` of a cache in files looks first and writes then, so one adds at a time."""
+    results = cached_results.CachedResults(BothAtOnce(str(tmp_path / "files"), {}), "default", "q")
+    ids = [bytes([number]) * 16 for number in range(2)]
+
+    def add(one: bytes) -> None:
+        results.save(StoredResult(one, State.SUCCESS, b"", "name", "g", time.time()), 0)
+
+    threads = [threading.Thread(target=add, args=(one,)) for one in ids]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+
+    assert sorted(one.id for one in results.group("g")) == ids
+
+
+def test_coroutines_write_to_a_cache_in_a_database(tmp_path: Path) -> None:
+    """Several at once, with threads beside them; Django refuses its database on their loop."""
+    file = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "cache.db")}
+    options = {"init_command": "PRAGMA journal_mode = WAL", "transaction_mode": "IMMEDIATE", "timeout": 60}
+    connections.settings["caching"] = {**connections.settings["default"], **file, "OPTIONS": options}
+    cache = {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "a_cache"}
+    ids = [bytes([number]) * 16 for number in range(1, 21)]
+    stored = [StoredResult(one, State.SUCCESS, b"", "name", "g", time.time()) for one in ids]
+
+    async def save(one: StoredResult) -> None:
+        cached_results._save(app.runtime, one, 60.0)
+
+    def in_a_loop(some: list[StoredResult]) -> None:
+        async def main() -> None:
+            await asyncio.gather(*map(save, some))
+
+        asyncio.run(main())
+
+    try:
+        with override_settings(CACHES={"default": cache, "shared": cache}, DATABASE_ROUTERS=[ToTheCache()]):
+            call_command("createcachetable", database="caching")
+            with ThreadPoolExecutor(2) as threads:
+                list(threads.map(in_a_loop, [stored[:10], stored[10:]]))
+
+            found = cached_results.of_site(app.runtime).group("g")
+            assert sorted(one.id for one in found) == ids
+    finally:
+        connections["caching"].close()
+        del connections["caching"], connections.settings["caching"]
+
+
+class ToTheCache:
+    """Routes the table of the cache to a database of its own."""
+
+    def db_for_read(self, model: Any, **_: Any) -> str | None:
+        """Return the database of the cache for its table."""
+        return "caching" if model._meta.app_label == "django_cache" else None
+
+    db_for_write = db_for_read
 
 
 @pytest.fixture

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import math
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from django.core.cache import caches
 from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.locmem import LocMemCache
+from django.core.files import locks
+from django.db import connections
 
 from qcore.errors import BackendUnavailable
 from qcore.model import Kind, State, StoredResult
@@ -77,7 +83,7 @@ def keep(event: ExecuteEvent) -> None:
         created=message.created, attempts=attempt, crashes=0, message=message,
     )  # fmt: skip
     try:
-        of_site(runtime).save(stored, float(event.task.headers[CACHED]))
+        _save(runtime, stored, float(event.task.headers[CACHED]))
     except BackendUnavailable as exc:
         _log.error(
             "the result of task %s (%s) is stored with the queue, because %s",
@@ -87,6 +93,24 @@ def keep(event: ExecuteEvent) -> None:
         )
         with runtime.stores.connection(create=True) as store:
             store.save([stored])
+
+
+def _save(runtime: Runtime, stored: StoredResult, seconds: float) -> None:
+    """Write to the cache; of a task on an event loop in a thread, since Django refuses a database there."""
+    # the public function raises if none runs
+    if asyncio._get_running_loop() is None:  # noqa: SLF001 - see above
+        of_site(runtime).save(stored, seconds)
+        return
+
+    def save() -> None:
+        try:
+            of_site(runtime).save(stored, seconds)
+        finally:
+            connections.close_all()
+
+    # Not that of `sync_to_async`, which may wait for this loop.
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(save).result()
 
 
 def fetch(id: str) -> Result | None:
@@ -181,10 +205,24 @@ class CachedResults:
 
     def _join(self, prefix: str, id: bytes, timeout: int | None) -> None:
         """Take the first free number."""
-        number = int(self._cache.get(prefix) or 0)
-        while not self._cache.add(f"{prefix}:{number}", id, timeout):
-            number += 1
-        self._cache.set(prefix, number + 1, timeout)
+        with self._alone():
+            number = int(self._cache.get(prefix) or 0)
+            while not self._cache.add(f"{prefix}:{number}", id, timeout):
+                number += 1
+            self._cache.set(prefix, number + 1, timeout)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep others out where `add` of the cache takes two steps: of two, both may have had a number."""
+        if not isinstance(self._cache, FileBasedCache):
+            yield
+            return
+        # its own files, which it counts and deletes, have another ending
+        path = Path(self._cache._dir) / "qcore.lock"  # noqa: SLF001 - nothing else tells
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            locks.lock(file, locks.LOCK_EX)
+            yield
 
     def _members(self, prefix: str) -> dict[bytes, int]:
         """Return the ids of a group with their numbers; what has expired leaves gaps."""
