@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from qcore import App, Config
+from qcore.cluster import check_backends
 from qcore.errors import ConfigError, NotSupported
 from qcore.messages.envelope import route_of_body
 from qcore.messages.head import Head, encode_head, read_head, route_of
@@ -39,6 +40,16 @@ class ManyQueues(MemoryBroker):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(QUEUE, retry=settings.retry, backend="many", order=settings.queues)
+
+
+class DeclaredQueues(ManyQueues):
+    """The same, of which a user has to declare the queues."""
+
+    def check_route(self, queue: str, priority: int) -> None:
+        """Refuse one that is not declared."""
+        del priority
+        if queue not in {"", "mail"}:
+            raise NotSupported(f"queue={queue!r}: sqs.queues declares default, mail")
 
 
 def double(number: int) -> int:
@@ -158,6 +169,14 @@ def test_messages_of_other_queues_are_refused_by_the_broker(simple: App, app: Ap
         broker.commit_and_lease(None, [], [], 0, [wrong])
     assert isinstance(broker, OneQueue)
     assert refusing_routes(app.runtime.make_broker(), "many").__class__ is ManyQueues
+
+
+def test_a_cluster_names_queues_that_are_declared() -> None:
+    """Another one is a fault of the configuration, before any worker is started."""
+    config = Config.from_dict(table("DeclaredQueues", queues=["default", "mail", "nail"]))
+
+    with pytest.raises(ConfigError, match=r"queues: queue='nail': sqs\.queues declares default, mail"):
+        check_backends(config)
 
 
 def test_a_cluster_of_one_queue_names_none() -> None:

@@ -21,6 +21,7 @@ from qcore.errors import (
     ClusterError,
     ConfigError,
     ImportedMainReached,
+    NotSupported,
     QcoreError,
     QueueMissing,
     StartFailed,
@@ -36,6 +37,7 @@ from qcore.supervision.zygote import adopt, preload_of
 from qcore.tasks.task import Task
 from qcore_logs import setup
 from qcore_names.resolve import IMPORTING_MAIN, Script, main_script
+from qcore_queues.names import known_as
 from qcore_text.wording import counted
 
 if TYPE_CHECKING:
@@ -264,6 +266,11 @@ def check_backends(config: Config, plugins: Plugins | None = None) -> str:
             f"coordination_store: got {runtime.coordination_store!r}; it lives in one process, and workers "
             "would not see each other's limits; leave it out to keep it beside the queue"
         )
+    for queue in config.queues or ():
+        try:
+            broker.check_route(known_as(queue), 0)
+        except NotSupported as exc:
+            faults.append(f"queues: {exc}")
     try:
         if faults:
             raise ConfigError(faults)
