@@ -234,12 +234,15 @@ class Node(Bus):
                 queue.blocked -= 1
 
     def take(self, names: list[bytes], count: int) -> list[Job]:
-        """Hand out jobs of the first queues that have any."""
+        """Hand out one job of each queue in turn, as `getjobCommand` of Disque does."""
         found: list[Job] = []
-        for name in names:
-            if self.queue(name).pause not in {b"out", b"all"}:
-                found += self.fetch(name, count - len(found))
-        return found
+        while True:
+            before = len(found)
+            for name in names:
+                if len(found) < count and self.queue(name).pause not in {b"out", b"all"}:
+                    found += self.fetch(name, 1)
+            if len(found) in {before, count}:
+                return found
 
     def known(self, ids: tuple[bytes, ...]) -> list[Job]:
         """Return those jobs that this node has a copy of, if all ids look like ids."""
