@@ -124,7 +124,7 @@ class _InlineQueue:
     def _run_task(
         self, opened: Opened, plan: TaskPlan, upstream: Callable[[], Sequence[Any]] | None
     ) -> Outcome:
-        transaction = InlineTransaction(self._runtime.brokers)
+        transaction = InlineTransaction(self._runtime.brokers, self._runtime.stores, once=plan.once)
         before, done = CURRENT.set(transaction), False
         try:
             outcome = self._executor.run(opened, plan, 1, 0, upstream)

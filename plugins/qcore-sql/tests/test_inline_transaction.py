@@ -14,6 +14,7 @@ from qcore.testing import captured, inline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 def insert(connection: Any, name: str) -> None:
@@ -121,6 +122,21 @@ def test_it_is_rolled_back_when_the_task_fails(app: App, effects: Any, how: str,
         app.enqueue(write, "kept")
 
     assert effects() == ["kept"]
+
+
+def test_what_a_worker_refuses_is_refused_here(app: App, effects: Any, url: str, tmp_path: Path) -> None:
+    """A test that passes does not hide what fails in production."""
+    with inline(app):
+        with pytest.raises(TaskFailed, match="at_most_once has removed"):
+            app.task(at_most_once=True)(write).enqueue("gone").result()
+        config = {"name": "q", "secret_key": "the key of these tests, not of anybody else", "sql": url}
+        elsewhere = {"result_store": "sqlite", "sqlite": {"path": str(tmp_path / "results.db")}}
+    with contextlib.closing(App(Config.from_dict(config | elsewhere))) as other, inline(other):
+        sent = other.enqueue(write, "gone")
+        with pytest.raises(TaskFailed, match="needs results in the database of the queue"):
+            sent.result()
+
+    assert effects() == []
 
 
 def test_a_commit_that_is_refused_fails_the_task(app: App, server: Any, namespace: str, effects: Any) -> None:

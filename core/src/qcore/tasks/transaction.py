@@ -70,16 +70,10 @@ class TaskTransaction:
             raise
 
     def _check(self) -> bytes:
-        capabilities, domain = self._broker.capabilities, self._store.transaction_domain
         receipt, acknowledged = self._running()
         if self.is_open:
             raise NotSupported(_ONE_BLOCK)
-        if acknowledged:
-            msg = "qcore.transaction() needs the message, which at_most_once has removed; drop one of them"
-            raise NotSupported(msg)
-        if capabilities.settles_in_transactions and domain != capabilities.transaction_domain:
-            msg = "qcore.transaction() needs results in the database of the queue; drop result_store"
-            raise NotSupported(msg)
+        _refuse(self._broker, self._store, once=acknowledged)
         return receipt
 
     def roll_back(self) -> None:
@@ -94,11 +88,26 @@ class TaskTransaction:
         return self._broker.commit_transaction(self._store, () if result is None else (result,), settlement)
 
 
+def _refuse(broker: Broker, store: ResultStore, *, once: bool) -> None:
+    """Refuse what cannot be, in a worker and where a task runs as it is enqueued."""
+    capabilities = broker.capabilities
+    if once:
+        msg = "qcore.transaction() needs the message, which at_most_once has removed; drop one of them"
+        raise NotSupported(msg)
+    if capabilities.settles_in_transactions and store.transaction_domain != capabilities.transaction_domain:
+        msg = "qcore.transaction() needs results in the database of the queue; drop result_store"
+        raise NotSupported(msg)
+
+
 class InlineTransaction:
     """The transaction of a task that runs where it is enqueued; its result is stored afterwards."""
 
-    def __init__(self, brokers: ConnectionPool[Broker]) -> None:
-        self._brokers = brokers
+    def __init__(
+        self, brokers: ConnectionPool[Broker], stores: ConnectionPool[ResultStore], *, once: bool
+    ) -> None:
+        self._brokers, self._stores = brokers, stores
+        #: the task runs at most once, so a worker would have removed its message
+        self._once = once
         self.pid = os.getpid()
         self._opened: ExitStack | None = None
 
@@ -107,6 +116,8 @@ class InlineTransaction:
         """Lend a connection; its transaction stays open after the block."""
         if self._opened is not None:
             raise NotSupported(_ONE_BLOCK)
+        with self._brokers.connection(create=True) as broker, self._stores.connection(create=True) as store:
+            _refuse(broker, store, once=self._once)
         self._opened = opened = ExitStack()
         try:
             broker = opened.enter_context(self._brokers.connection(create=True))
