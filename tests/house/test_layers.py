@@ -86,7 +86,6 @@ ROOMS: Final = {
             "lease_check",
             "replacement",
             "waiting",
-            "farewell",
         },
     ),
     "async_api": (

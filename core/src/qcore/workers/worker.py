@@ -21,7 +21,6 @@ from qcore.tasks.transaction import CURRENT
 from qcore.workers.at_most_once import BeginOnce
 from qcore.workers.batch import Batch
 from qcore.workers.executors import make_executor
-from qcore.workers.farewell import say_farewell
 from qcore.workers.own_rules import OwnRules
 from qcore.workers.patience import Patience, Stop
 from qcore.workers.prefetch import TARGET, Prefetch
@@ -29,6 +28,7 @@ from qcore.workers.replacement import process, replacement_due
 from qcore.workers.sharing import OneByOne, Parts, Sharing, task_runner
 from qcore_logs import setup
 from qcore_process.children import end_children
+from qcore_process.farewell import say_farewell
 from qcore_process.handlers import SignalHandlers
 from qcore_process.surroundings import Surroundings
 from qcore_process.worker_hooks import HOOKS
