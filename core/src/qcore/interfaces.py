@@ -359,9 +359,9 @@ class Broker(ABC):
         - They can be leased once the transaction is committed, and are gone with its rollback.
         - A connection that is closed, has no transaction or leads to another database is refused
           with `BackendRejected`, and nothing is enqueued.
-        - An asynchronous one comes in a thread of its coroutine's: `qcore_loop.lending.ask` awaits.
 
-        The default refuses every connection.
+        The default refuses every connection. An asynchronous one is brought by a thread while its
+        coroutine waits; `qcore_loop.lending.ask` has a call of it awaited there.
         """
         del connection, messages
         msg = f"{type(self).__name__} enqueues in no transaction of yours"

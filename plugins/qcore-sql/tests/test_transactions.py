@@ -194,7 +194,7 @@ def test_what_has_no_transaction_is_refused(app: App, url: str, engine: Engine) 
         with contextlib.suppress(psycopg.Error):
             driver.execute("nonsense")
         refused(driver, "its transaction has failed; roll it back first")
-    refused(url, "takes a Connection or Session of SQLAlchemy, or a Connection of psycopg, got builtins.str")
+    refused(url, "of SQLAlchemy, or a Connection or AsyncConnection of psycopg, got builtins.str")
     assert app.queue.size().ready == 0
 
 
