@@ -61,6 +61,19 @@ class _Column:
     ALL = 14
 
 
+#: what is zero in a cell that is held anew
+_CLEARED: Final = (
+    _Column.RENEWED,
+    _Column.CANCELLED,
+    _Column.ENDED_BYTES,
+    _Column.MAX_CRASHES,
+    _Column.STEP,
+    _Column.DEADLINE,
+)
+_HELD: Final = int(CellState.HELD)
+_RUNNING: Final = int(CellState.RUNNING)
+
+
 class Cell(NamedTuple):
     """One cell in use, as it was at one moment."""
 
@@ -83,7 +96,7 @@ class Cell(NamedTuple):
 class RawCells:
     """The cells of one worker."""
 
-    __slots__ = ("_bodies", "_count", "_memory", "_notes", "_size", "_words")
+    __slots__ = ("_bodies", "_count", "_memory", "_notes", "_size", "_starts", "_words")
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
@@ -95,6 +108,8 @@ class RawCells:
         self._notes = (_HEADER + _Column.ALL * count) * 8
         self._bodies = self._notes + count * _NOTE
         self._size = (CELLS - self._bodies) // count if count else 0
+        #: where each column begins: a worker writes a dozen words for each task
+        self._starts = tuple(_HEADER + column * count for column in range(_Column.ALL))
 
     # -- the worker writes --------------------------------------------------------------------
 
@@ -119,23 +134,22 @@ class RawCells:
             return False
         at = self._bodies + index * self._size
         self._memory[at : at + len(data)] = data
-        words = self._words
-        words[_LAST] += 1
-        self._set(_Column.USE, index, words[_LAST])
-        self._set(_Column.LEASED, index, leased)
-        for column in (_Column.RENEWED, _Column.CANCELLED, _Column.ENDED_BYTES, _Column.MAX_CRASHES):
-            self._set(column, index, 0)
-        self._set(_Column.STEP, index, 0)
-        self._set(_Column.DEADLINE, index, 0)
-        self._set(_Column.HELD_BYTES, index, len(data))
-        self._set(_Column.STATE, index, CellState.HELD)
+        words, starts = self._words, self._starts
+        words[_LAST] = use = words[_LAST] + 1
+        words[starts[_Column.USE] + index] = use
+        words[starts[_Column.LEASED] + index] = leased
+        for column in _CLEARED:
+            words[starts[column] + index] = 0
+        words[starts[_Column.HELD_BYTES] + index] = len(data)
+        words[starts[_Column.STATE] + index] = _HELD
         return True
 
     def begin(self, index: int, started: int, deadline: int) -> None:
         """Record that the message of a cell begins, monotonic nanoseconds; a deadline of 0 is none."""
-        self._set(_Column.STARTED, index, started)
-        self._set(_Column.DEADLINE, index, deadline)
-        self._set(_Column.STATE, index, CellState.RUNNING)
+        words, starts = self._words, self._starts
+        words[starts[_Column.STARTED] + index] = started
+        words[starts[_Column.DEADLINE] + index] = deadline
+        words[starts[_Column.STATE] + index] = _RUNNING
 
     def put_back(self, index: int) -> None:
         """Record that the message of a cell has not begun after all."""
@@ -161,8 +175,9 @@ class RawCells:
         self._end(index, CellState.RECORDED)
 
     def _end(self, index: int, state: CellState) -> None:
-        self._set(_Column.DEADLINE, index, 0)
-        self._set(_Column.STATE, index, state)
+        words, starts = self._words, self._starts
+        words[starts[_Column.DEADLINE] + index] = 0
+        words[starts[_Column.STATE] + index] = state
 
     def free(self, index: int) -> None:
         """Record that the message of a cell is settled, or held elsewhere."""
