@@ -272,8 +272,8 @@ def test_what_fails_has_written_nothing(
     assert effects()["fine"] == 1
 
 
-def test_it_works_in_a_worker_only() -> None:
+def test_it_works_in_a_task_only() -> None:
     """Elsewhere an error says so."""
-    said = "in the process of the worker that runs it"
+    said = "in the process that runs it"
     with pytest.raises(NotSupported, match=said), qcore.transaction():
         pass

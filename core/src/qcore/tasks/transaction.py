@@ -40,7 +40,7 @@ def transaction() -> Iterator[Any]:
     """
     current = CURRENT.get()
     if current is None or current.pid != os.getpid():
-        msg = "qcore.transaction() works in a task, in the process of the worker that runs it; call it there"
+        msg = "qcore.transaction() works in a task, in the process that runs it; call it there"
         raise NotSupported(msg)
     with current.block() as connection:
         yield connection
