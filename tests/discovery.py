@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from qcore import installed
@@ -30,8 +29,12 @@ class Discovery:
     @staticmethod
     def _found_by() -> tuple[object, ...]:
         return (
-            *(metadata.entry_points, metadata.distribution, metadata.version),
-            *(installed.from_metadata, installed._installed, installed.check_distribution),
+            *(
+                installed.from_metadata,
+                installed._installed,
+                installed.check_distribution,
+                installed._version,
+            ),
         )
 
     def __call__(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from importlib import metadata
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +14,10 @@ from qcore.hookspecs import ExecuteEvent, SettledEvent, hookimpl
 from qcore.installed import Plugin, by_hand, check_distribution, from_metadata
 from qcore.model import TaskInfo
 from qcore.plugins import KINDS, Plugins
+from qcore_names.entry_points import EntryPoint, entry_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from os import PathLike
 
 
 def module(**functions: Callable[..., Any]) -> ModuleType:
@@ -81,12 +79,7 @@ def test_each_discovery_has_a_manager_of_its_own() -> None:
 
 def test_entry_points_are_read_with_their_distribution() -> None:
     """A record says which distribution and version a plugin comes from, ours first."""
-    points = metadata.EntryPoints(
-        [
-            metadata.EntryPoint("aaa", "logging", "qcore"),
-            *metadata.entry_points(group="qcore", name="builtin"),
-        ]
-    )
+    points = [EntryPoint("aaa", "logging"), *(one for one in entry_points("qcore") if one.name == "builtin")]
 
     assert [(p.name, p.distribution) for p in from_metadata(points)] == [("builtin", "qcore"), ("aaa", None)]
 
@@ -101,30 +94,16 @@ def test_module_given_by_hand_replaces_an_entry_point() -> None:
 
 def test_stranger_of_our_name_is_recognised() -> None:
     """The unrelated library of the same name is distinguished from ours by its version."""
-
-    class Stranger(metadata.Distribution):
-        version = "1.11.1"
-
-        def read_text(self, filename: str) -> str | None:
-            return None
-
-        def locate_file(self, path: str | PathLike[str]) -> Path:
-            return Path(path)
-
     with pytest.raises(
         PluginError, match=r"'qcore' is version 1\.11\.1, an unrelated library .* pip install"
     ):
-        check_distribution(lambda _: Stranger())
+        check_distribution(lambda _: "1.11.1")
 
 
 def test_qcore_that_is_not_installed_says_so() -> None:
     """A source folder on the path has no entry points, so nothing would be found."""
-
-    def find(name: str) -> metadata.Distribution:
-        raise metadata.PackageNotFoundError(name)
-
     with pytest.raises(PluginError, match=r"is imported from .* but is not installed.*pip install"):
-        check_distribution(find)
+        check_distribution(lambda _: None)
 
 
 # -- what names lead to -----------------------------------------------------------------------

@@ -11,6 +11,7 @@ from qcore.delivery import BrokerDelivery, DeliverySwitch, GivenBroker, send_apa
 from qcore.destination import destination
 from qcore.errors import ImportedMainReached, NotSupported
 from qcore.flows.app_api import collect, group_of, start_chain
+from qcore.plugins import Plugins
 from qcore.queue_api import HasWaiting, Queue
 from qcore.results_api import TaskResults
 from qcore.runtime import Runtime
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from qcore.flows.app_api import Chain, Group, Step
     from qcore.flows.handles import CallbackJob, ChainJob
     from qcore.interfaces import Broker
-    from qcore.plugins import Plugins
     from qcore.status import TaskStatus
     from qcore.tasks.call import Call, Sealed
     from qcore.tasks.option_types import Declared
@@ -51,8 +51,7 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
     """
 
     def __init__(self, config: Config | None = None, *, plugins: Plugins | None = None) -> None:
-        self._config = config
-        self._plugins = plugins
+        self._config, self._plugins = config, plugins
         #: at most one; no lock guards it, because a fork in the middle would leave the child's locked
         self._runtimes: dict[str, Runtime] = {}
         #: shared with the Apps of other queues, which are here by name
@@ -68,12 +67,13 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
     def config(self) -> Config:
         """The configuration, loaded at first use."""
         if self._config is None:
+            self._plugins = self._plugins or Plugins.discover()
             self._config = Config.load(plugins=self._plugins)
         return self._config
 
     @property
     def plugins(self) -> Plugins | None:
-        """The plugins it was given; None = those installed."""
+        """The plugins it was given, or has found; None = it has not looked for them yet."""
         return self._plugins
 
     @property

@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from qcore import hookspecs
 from qcore.errors import PluginError
+from qcore_names.entry_points import entry_points, version_of
 from qcore_text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from qcore_names.entry_points import EntryPoint
 
 #: name of the distribution, and of the group of entry points for plugins
 OURS = "qcore"
@@ -125,27 +127,19 @@ def remedy(name: str) -> str:
     return ""
 
 
-def from_metadata(points: Iterable[metadata.EntryPoint] | None = None) -> Iterator[Plugin]:
+def from_metadata(points: Iterable[EntryPoint] | None = None) -> Iterator[Plugin]:
     """Yield the plugins of the installed distributions, the built-in one first, then by name."""
-    found = _installed(tuple(sys.path)) if points is None else map(_described, points)
     plugins = [
-        Plugin(name=point.name, distribution=name, version=version, load=point.load)
-        for point, name, version in found
+        Plugin(name=point.name, distribution=point.distribution, version=point.version, load=point.load)
+        for point in (_installed(tuple(sys.path)) if points is None else points)
     ]
     yield from sorted(plugins, key=lambda plugin: (not plugin.ours, plugin.name, plugin.distribution or ""))
 
 
 @functools.cache
-def _installed(path: tuple[str, ...]) -> list[tuple[metadata.EntryPoint, str | None, str | None]]:
-    # once for each path: it reads a file of every distribution there is
-    del path
-    return [_described(point) for point in metadata.entry_points(group=OURS)]
-
-
-def _described(point: metadata.EntryPoint) -> tuple[metadata.EntryPoint, str | None, str | None]:
-    # both are parsed anew at each access
-    about = point.dist.metadata if point.dist else None
-    return (point, about["Name"], about["Version"]) if about else (point, None, None)
+def _installed(path: tuple[str, ...]) -> list[EntryPoint]:
+    # once for each path: it looks into a folder of every distribution there is
+    return entry_points(OURS, path)
 
 
 def by_hand(modules: Mapping[str, object]) -> Iterator[Plugin]:
@@ -154,19 +148,18 @@ def by_hand(modules: Mapping[str, object]) -> Iterator[Plugin]:
         yield Plugin(name=name, load=lambda module=module: module)  # type: ignore[misc]  # binds the loop's value
 
 
-def check_distribution(find: Callable[[str], metadata.Distribution] = metadata.distribution) -> None:
+def check_distribution(find: Callable[[str], str | None] = version_of) -> None:
     """Check that the installed distribution `qcore` is this one.
 
     Raises:
         PluginError: it is not installed, or it is the unrelated library.
     """
-    try:
-        version = str(find(OURS).version)
-    except metadata.PackageNotFoundError:
+    version = _version(tuple(sys.path)) if find is version_of else find(OURS)
+    if version is None:
         raise PluginError(
             f"qcore is imported from {hookspecs.__file__} but is not installed, so its built-in plugin "
             "cannot be found; in a clone of qcore, pip install ./core"
-        ) from None
+        )
     year = version.partition(".")[0]
     if not year.isdigit() or int(year) < FIRST_VERSION:
         raise PluginError(
@@ -174,6 +167,11 @@ def check_distribution(find: Callable[[str], metadata.Distribution] = metadata.d
             "name, and one environment cannot have both; in a clone of qcore, "
             "pip install --force-reinstall ./core"
         )
+
+
+@functools.cache
+def _version(path: tuple[str, ...]) -> str | None:
+    return version_of(OURS, path)
 
 
 def check_hooks(module: object) -> None:

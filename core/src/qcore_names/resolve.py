@@ -11,7 +11,6 @@ import sys
 import time
 import typing
 from contextvars import ContextVar
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -117,8 +116,11 @@ class _ScriptLoader(SourceFileLoader):
             IMPORTING_MAIN.reset(token)
 
 
-class ScriptFinder(MetaPathFinder):
-    """Lets a worker import the user's script by its own name, without running it completely."""
+class ScriptFinder:
+    """Lets a worker import the user's script by its own name, without running it completely.
+
+    It is a `MetaPathFinder` by what it does: `importlib.abc` imports a dozen modules for that name.
+    """
 
     def __init__(self, script: Script) -> None:
         self._script = script

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
@@ -28,6 +27,9 @@ COUNTERS_SIZE: Final = _HEADER.size + _REASON
 
 def parse_http_date(text: str) -> float | None:
     """Return the middle of the second that the header `Date` of an answer gives, None if there is none."""
+    # it imports the parser of e-mails, and only a service that answers by HTTP needs it
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - see above
+
     try:
         return parsedate_to_datetime(text).timestamp() + 0.5
     except (TypeError, ValueError, OverflowError):

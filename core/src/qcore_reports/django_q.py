@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import PluginError
 from qcore.interfaces import ErrorReporter
+from qcore_names.entry_points import entry_points
 from qcore_text.wording import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from qcore.interfaces import ErrorReport
-
+    from qcore_names.entry_points import EntryPoint
 
 #: the group of entry points in which Django-Q looks for classes with a method `report()`
 GROUP: Final = "djangoq.errorreporters"
@@ -45,9 +45,7 @@ class DjangoQReporter(ErrorReporter):
         """Do nothing: Django-Q has nothing of the kind."""
 
 
-def find(
-    name: str, points: Iterable[metadata.EntryPoint] | None = None
-) -> Callable[..., ErrorReporter] | None:
+def find(name: str, points: Iterable[EntryPoint] | None = None) -> Callable[..., ErrorReporter] | None:
     """Return the factory of a reporter for Django-Q, None if there is none of that name.
 
     Django-Q names some that it does not bring, so one that is not there is none.
@@ -57,7 +55,7 @@ def find(
 
     """
     classes = []
-    for point in metadata.entry_points(group=GROUP) if points is None else points:
+    for point in entry_points(GROUP) if points is None else points:
         if point.name != name:
             continue
         try:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import urllib.request
-from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import attrs
 import urllib3
 
 from qcore.errors import ConfigError
-
-_SCHEMES: Final = ("http", "https")
+from qcore_ironmq.proxy_url import wrong
 
 
 @attrs.frozen(kw_only=True)
@@ -54,15 +52,3 @@ class Proxy:
         port = f":{parts.port}" if parts.port else ""
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         return cls(url=f"{parts.scheme}://{host}{port}", credentials=f"{user}:{password}" if user else "")
-
-
-def wrong(text: str) -> str:
-    """Return what is wrong with the URL of a proxy, nothing if it is right; its password is never shown."""
-    try:
-        parts = urlsplit(text if "://" in text else f"http://{text}")
-        right = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
-        # what cannot be written into a header
-        right = right and unquote(f"{parts.username}{parts.password}").isprintable()
-    except ValueError:
-        right = False
-    return "" if right else "must be a URL such as http://proxy.example:3128, http or https"

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from qcore.errors import BackendRejected, ConfigError
-from qcore_ironmq.proxy import wrong as wrong_proxy
+from qcore_ironmq.proxy_url import wrong as wrong_proxy
 from qcore_queues.routes import check_declared
 
 #: taken when nobody says otherwise
