@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import promql_parser
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry, generate_latest
 
 import qcore.cli
 from qcore import App, ClusterStatus, Config
@@ -22,8 +21,9 @@ from qcore.errors import BackendUnavailable, ConfigError
 from qcore.messages.sealer import STATUS
 from qcore.model import QueueSize
 from qcore.status import Counts, Durations, TaskCounts, WorkerStatus
-from qcore_prometheus import ClusterCollector, PrometheusSettings
-from qcore_prometheus.families import BOUNDS
+from qcore_prometheus import PrometheusSettings
+from qcore_prometheus.families import BOUNDS, families
+from qcore_prometheus.page import Writer
 from qcore_prometheus.queue_figures import BackgroundReader, OneQueue, QueueFigures
 
 from .conftest import KEY, Page
@@ -82,9 +82,7 @@ FIGURES: Final = QueueFigures(
 
 def exposed(*clusters: ClusterStatus, figures: QueueFigures = FIGURES) -> Page:
     """Return the page of these clusters."""
-    registry = CollectorRegistry()
-    registry.register(ClusterCollector("shop", lambda: clusters, lambda: figures))
-    return Page(generate_latest(registry).decode())
+    return Page(Writer().write(families("shop", clusters, figures)).decode())
 
 
 # -- the page ---------------------------------------------------------------------------------

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from prometheus_client import CollectorRegistry, generate_latest
 
 from qcore.cli.exit_codes import Exit
 from qcore.cli.overview import statuses
 from qcore.cli.text import say
-from qcore_prometheus.families import ClusterCollector
+from qcore_prometheus.families import families
+from qcore_prometheus.page import Writer
 from qcore_prometheus.queue_figures import QueueReader
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ def exposition(app: App) -> str:
     with runtime.brokers.connection() as broker:
         clusters, _ = statuses(runtime, broker.statuses())
     figures = QueueReader(app).read()
-    registry = CollectorRegistry()
-    registry.register(ClusterCollector(runtime.config.name, lambda: clusters, lambda: figures))
-    return generate_latest(registry).decode()
+    return Writer().write(families(runtime.config.name, clusters, figures)).decode()
 
 
 def _replace(path: Path, text: str) -> None:

@@ -6,18 +6,21 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 
 from qcore.app import App
-from qcore_prometheus.families import ClusterCollector
+from qcore_prometheus.collector import ClusterCollector
+from qcore_prometheus.families import families
 from qcore_prometheus.queue_figures import BackgroundReader, QueueReader
+from qcore_prometheus.scrapes import Scrapes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from wsgiref.simple_server import WSGIServer
 
     from qcore.hookspecs import ClusterEvent
     from qcore.status import ClusterStatus
+    from qcore_prometheus.families import Family
     from qcore_prometheus.settings import PrometheusSettings
 
 _log = logging.getLogger("qcore.prometheus")
@@ -39,11 +42,17 @@ class Endpoint:
         self._server: WSGIServer
         self._server, _ = start_http_server(settings.port, settings.host, registry)
         self._queue = BackgroundReader(QueueReader(App(event.config)))
-        registry.register(ClusterCollector(event.config.name, self._clusters, self._queue.read))
+        self._name = event.config.name
+        registry.register(ClusterCollector(self._name, self._clusters, self._queue.read))
+        self._server.set_app(Scrapes(self._families, make_wsgi_app(registry)))
         self.address = f"{settings.address.rpartition(':')[0]}:{self._server.server_port}"
 
     def _clusters(self) -> Sequence[ClusterStatus]:
         return [self.status]
+
+    def _families(self) -> Iterator[Family]:
+        figures = self._queue.read()
+        return families(self._name, self._clusters(), figures)
 
     def close(self) -> None:
         """Stop listening; it waits for no scrape."""
