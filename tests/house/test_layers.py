@@ -73,6 +73,7 @@ ROOMS: Final = {
     ),
     "workers": (
         {"worker"},
+        {"prepared"},
         {"sharing"},
         {"own_rules"},
         {"at_most_once", "patience", "executors"},

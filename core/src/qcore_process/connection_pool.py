@@ -102,6 +102,11 @@ class ConnectionPool(Generic[_T]):
             with self._returned:
                 self._returned.notify()
 
+    def begin_with(self, connection: _T) -> None:
+        """Lend this connection first, in a process whose parent has lent none."""
+        self._pid = os.getpid()
+        self._idle.append(connection)
+
     def _wait(self) -> _T | _Place:
         """Return a connection that is given back, or a place if another may be made."""
         end = time.monotonic() + _TIMEOUT

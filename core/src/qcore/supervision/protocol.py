@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from qcore_process.forked import EX_SOFTWARE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: prctl(2): the signal this process gets when the thread that forked it ends
 _PR_SET_PDEATHSIG: Final = 1
@@ -86,4 +90,10 @@ def wake_with_parent() -> None:
 
 def _at_parents_end(number: signal.Signals) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+        _prctl()(_PR_SET_PDEATHSIG, number)
+
+
+@functools.cache
+def _prctl() -> Callable[[int, int], int]:
+    # Found once, before workers are forked.
+    return ctypes.CDLL(None, use_errno=True).prctl

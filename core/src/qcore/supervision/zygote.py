@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.app import App
 from qcore.config import Config
-from qcore.errors import BackendError, ModuleFailed, QcoreError
+from qcore.errors import ModuleFailed, QcoreError
 from qcore.journal.memory import Journal
 from qcore.plugins import Plugins
-from qcore.runtime import Runtime
 from qcore.scheduling import scheduler_of
 from qcore.supervision.protocol import (
     MESSAGE,
@@ -32,7 +31,7 @@ from qcore.supervision.protocol import (
     wake_with_parent,
 )
 from qcore.user_modules import import_user_module
-from qcore.workers.sharing import task_runner
+from qcore.workers.prepared import Prepared
 from qcore.workers.worker import Worker
 from qcore_logs import setup
 from qcore_names.resolve import Script, ScriptFinder
@@ -48,7 +47,7 @@ _log = logging.getLogger("qcore.zygote")
 #: Most bytes of a message in the other direction; the kernel takes about 200 KiB.
 _PART: Final = 1 << 15
 #: The kernel should take a worker before the supervisor when memory runs out.
-_OOM_SCORE: Final = "300"
+_OOM_SCORE: Final = b"300"
 
 
 def adopt(boot: Boot) -> tuple[Config, Plugins]:
@@ -88,7 +87,9 @@ def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, 
         setup.complete(config)
         if config.scheduler:
             _send_declared(channel, scheduler_of(plugins).gather(App, config, plugins))
-        _warm_up(config, plugins)
+        _quiet_stdin()
+        prepared = Prepared(config, plugins)
+        prepared.warm_up()
     except BaseException as exc:  # noqa: BLE001 - whatever an import raises is reported to the user
         _give_up(channel, exc)
         return
@@ -97,7 +98,7 @@ def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, 
         _log.warning("importing %s started threads (%s); they do not run in workers", boot.preload, names)
     gc.collect()
     gc.freeze()  # so that collections in workers do not copy shared memory
-    Zygote(channel, journal, config, plugins).run()
+    Zygote(channel, journal, prepared).run()
 
 
 def ignore_signals() -> None:
@@ -124,30 +125,14 @@ def _give_up(channel: socket.socket, exc: BaseException) -> None:
     channel.send(encode(Notice("failed", text=text[-60000:])))
 
 
-def _warm_up(config: Config, plugins: Plugins) -> None:
-    """Import what every worker needs, by connecting once; that memory is then shared."""
-    runtime = Runtime(config, plugins)
-    runtime.make_reporters().preload()
-    runner = task_runner(runtime)
-    if runner is not None:
-        runner.preload(config)
-    try:
-        runtime.make_broker(create=False).close()
-        runtime.make_store(create=False).close()
-        runtime.make_coordination_store(create=False).close()
-    except BackendError as exc:
-        # The workers try again by themselves.
-        _log.warning("the broker does not answer yet: %s", exc)
-
-
 class Zygote:
     """Forks, reaps and signals workers, and does nothing else."""
 
-    def __init__(self, channel: socket.socket, journal: Journal, config: Config, plugins: Plugins) -> None:
+    def __init__(self, channel: socket.socket, journal: Journal, prepared: Prepared) -> None:
         self._channel = channel
         self._journal = journal
-        self._config = config
-        self._plugins = plugins
+        self._config = prepared.config
+        self._prepared = prepared
         self._pid = os.getpid()
         #: pid -> slot of workers that were forked and not yet reaped
         self._slots: dict[int, int] = {}
@@ -242,11 +227,9 @@ class Zygote:
             os.setsid()
             self._channel.close()
             os.close(self._wake)
-            _quiet_stdin()
             _offer_to_oom_killer()
-            code = Worker(self._config, self._plugins, self._journal.page(order.slot), order.slot).main(
-                order.owner, order.cpus
-            )
+            page = self._journal.page(order.slot)
+            code = Worker(self._prepared, page, order.slot).main(order.owner, order.cpus)
         except BaseException:  # noqa: BLE001 - the last frame of the process
             _log.critical("worker %d could not continue", order.slot, exc_info=True)
         finally:
@@ -273,8 +256,12 @@ def _quiet_stdin() -> None:
 
 def _offer_to_oom_killer() -> None:
     try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123 - a kernel file
-            file.write(_OOM_SCORE)
+        # Not a text file: that would look for a codec in each worker.
+        file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        try:
+            os.write(file, _OOM_SCORE)
+        finally:
+            os.close(file)
     except OSError as exc:
         _log.debug("oom_score_adj could not be set: %s", exc)
 

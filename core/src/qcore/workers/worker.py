@@ -8,12 +8,10 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError
-from qcore.guarding import guarded
 from qcore.hookspecs import WorkerEvent
 from qcore.journal.progress import PAGE
 from qcore.journal.records import ExitReason, WorkerState
 from qcore.journal.waiting import ONLY_WORKER_OF
-from qcore.runtime import Runtime
 from qcore.tasks.current import RUNNER
 from qcore.tasks.execute import Executor
 from qcore.tasks.plan import Planner
@@ -30,18 +28,16 @@ from qcore_logs import setup
 from qcore_process.children import end_children
 from qcore_process.farewell import say_farewell
 from qcore_process.handlers import SignalHandlers
-from qcore_process.surroundings import Surroundings
 from qcore_process.worker_hooks import HOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.config import Config
     from qcore.journal.pages import Page
     from qcore.model import Delivery
-    from qcore.plugins import Plugins
     from qcore.tasks.plan import TaskPlan
     from qcore.workers.leased import LeasedMessage
+    from qcore.workers.prepared import Prepared
 
 _log = logging.getLogger("qcore.worker")
 
@@ -52,9 +48,10 @@ _WAIT: Final = 5.0
 class Worker:
     """One worker process from its first line to its exit code."""
 
-    def __init__(self, config: Config, plugins: Plugins, page: Page, slot: int) -> None:
-        self._config = config
-        self._plugins = plugins
+    def __init__(self, prepared: Prepared, page: Page, slot: int) -> None:
+        self._config = prepared.config
+        self._runtime = prepared.runtime
+        self._surroundings = prepared.surroundings
         self._page = page
         self._slot = slot
         self.stopping = False
@@ -65,7 +62,6 @@ class Worker:
         self.total = 0
         self._patience = Patience(slot, page, lambda: self.stopping)
         self._failures = self._patience.failures
-        self._surroundings = Surroundings()
 
     def main(self, owner: bytes, cpus: Sequence[int]) -> int:
         """Work until stopped or due to be replaced; return the exit code."""
@@ -104,8 +100,8 @@ class Worker:
         return 0
 
     def _assemble(self, owner: bytes) -> None:
-        config = self._config
-        runtime = self._runtime = Runtime(config, self._plugins, owner=owner, guard=guarded)
+        config, runtime = self._config, self._runtime
+        runtime.owner = owner
         self._reporters = runtime.reporters
         self._executor = make_executor(
             Executor,
@@ -120,7 +116,7 @@ class Worker:
         self._broker = connected(lambda: runtime.make_broker(create=False))
         self._store = connected(lambda: runtime.make_store(create=False))
         # A worker is one thread: its coordination store may share the connection of its results.
-        runtime.coordination_stores.give(
+        runtime.coordination_stores.begin_with(
             connected(lambda: runtime.make_coordination_store(beside=self._store, create=False))
         )
         capabilities = self._broker.capabilities
