@@ -279,7 +279,11 @@ class Broker(ABC):
 
     @abstractmethod
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
-        """List dead letters, oldest first, starting behind the one whose id is `after`."""
+        """List dead letters, oldest first, starting behind the one whose id is `after`.
+
+        - It never begins anew: behind an id that was one come those behind its place, or none; behind
+          any other, none.
+        """
 
     @abstractmethod
     def requeue(self, ids: Sequence[str]) -> int:

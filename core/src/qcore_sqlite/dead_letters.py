@@ -20,10 +20,13 @@ _REQUEUE_ROUTED: Final = """insert into returned (at, queue, priority, body)
 
 def listed(connection: sqlite3.Connection, limit: int, after: str | None) -> list[DeadLetter]:
     """Return dead letters in the order in which they were dead-lettered."""
+    behind = 0 if after is None else _number(after)
+    if after is not None and not behind:
+        return []
     rows = connection.execute(
         """select id, cast(body as blob), cast(reason as blob), at, failures, crashes from dead_letter
         where id > ? order by id limit ?""",
-        (_number(after or "0"), limit),
+        (behind, limit),
     )
     return [
         DeadLetter(

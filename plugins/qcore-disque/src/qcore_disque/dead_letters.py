@@ -47,7 +47,7 @@ class DeadLetters:
         letters = sorted(found.values(), key=_age)
         if after is not None:
             names = [letter.id for letter in letters]
-            letters = letters[names.index(after) + 1 :] if after in names else letters
+            letters = letters[names.index(after) + 1 :] if after in names else []
         return letters[:limit]
 
     def find(self, ids: Sequence[str]) -> dict[bytes, Copy]:

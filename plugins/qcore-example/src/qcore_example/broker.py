@@ -116,7 +116,10 @@ class SpoolBroker(Broker):
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """Return dead letters, oldest first: their file names begin with the time."""
         with _mapping_errors(self._folder):
-            names = [name for name in self._spool.names(DEAD_LETTERS) if name > (after or "")]
+            names = self._spool.names(DEAD_LETTERS)
+            if after is not None:
+                # behind one that is gone there is nothing, rather than all of them again
+                names = names[names.index(after) + 1 :] if after in names else []
             return [self._dead_letter(name) for name in names[:limit]]
 
     def requeue(self, ids: Sequence[str]) -> int:

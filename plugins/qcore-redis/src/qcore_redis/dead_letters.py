@@ -27,7 +27,9 @@ _FAR_OFF: Final = 1e11
 
 def listed(link: Client, prefix: bytes, limit: int, after: str | None) -> list[DeadLetter]:
     """Return dead letters, oldest first, from behind `after`."""
-    behind = after if after and after.isascii() and after.isdigit() else "0"
+    behind = "0" if after is None else after
+    if after is not None and not (after.isascii() and after.isdigit() and after.strip("0")):
+        return []
     found = link.run(script("dead_letters"), behind, limit)
     pairs = zip(found[::2], found[1::2], strict=True)
     return [_letter(link, prefix, id_.decode(), text) for id_, text in pairs]

@@ -46,7 +46,10 @@ CLEAR: Final = delete(DEAD_LETTER).where(_QUEUE)
 
 def listed(session: Session, queue: str, limit: int, after: str | None) -> list[DeadLetter]:
     """Return dead letters in the order in which they were dead-lettered."""
-    rows = session.rows(LISTED, queue=queue, after=_number(after or "0"), limit=limit)
+    behind = 0 if after is None else _number(after)
+    if after is not None and not behind:
+        return []
+    rows = session.rows(LISTED, queue=queue, after=behind, limit=limit)
     return [
         DeadLetter(str(seq), body, reason, epoch_seconds(died), count_of(failures), count_of(crashes))
         for seq, body, reason, died, failures, crashes in rows

@@ -119,6 +119,21 @@ class DeadLetterRules(BrokerTests):
         assert letters[2:4] == list(other.dead_letters(limit=2, after=letters[1].id))
         assert list(other.dead_letters(after=letters[4].id)) == []
 
+    def test_a_list_of_letters_never_begins_anew(self, new: MakeBroker) -> None:
+        """A reader that goes on behind what is gone meanwhile reads nothing twice.
+
+        It never begins anew: behind an id that was one come those behind its place, or none; behind
+        any other, none.
+        """
+        broker = new()
+        self.dead_letter(broker, *numbered(3))
+        _, second, third = broker.dead_letters()
+        broker.delete([second.id])
+
+        assert list(broker.dead_letters(after=second.id)) in ([third], [])
+        strange = ["", "unknown", "-1", "0", "9" * 30, "../../etc/passwd", "\N{SNOWMAN}"]
+        assert [one for one in strange if broker.dead_letters(after=one)] == []
+
     def test_a_requeued_letter_begins_anew(self, new: MakeBroker) -> None:
         """Their counters begin anew: the next lease has `deliveries` 1 and no failures."""
         broker, other = new(), new()

@@ -138,7 +138,9 @@ class MemoryQueue:
     def dead_letters(self, limit: int, after: str | None) -> list[DeadLetter]:
         """List dead letters, oldest first."""
         with self.changed:
-            behind = int(after) if after and after.isdecimal() else 0
+            behind = 0 if after is None else int(after) if after.isdecimal() else 0
+            if after is not None and not behind:
+                return []
             names = [name for name in self._dead_letters if int(name) > behind]
             return [self._dead_letter(name) for name in names[:limit]]
 
