@@ -74,9 +74,10 @@ def by_queue(broker: str) -> dict[str, ast.expr]:
         for node in library.nodes
         if isinstance(node, ast.Call) and called(node) == "evolve" and len(node.keywords) > 1
     )
-    found = {word.arg: word.value for word in said.keywords if word.arg}
+    found = {word.arg: word.value for word in said.keywords if word.arg in OF_QUEUES | {"long_poll"}}
     if any("waits_for_all = True" in text for text in texts):
         del found["long_poll"]
+    found["moves_queues"] = ast.Constant(any("moves_messages = True" in text for text in texts))
     return found | {"queues": ast.Name("declared")}
 
 
@@ -190,6 +191,7 @@ LACKING: Final = {
     "joins_transactions": ("refuses", "qcore.delivery"),
     "settles_in_transactions": ("refuses", "qcore.tasks.transaction"),
     "queues": ("refuses", "qcore.tasks.producer"),
+    "pauses_queues": ("emulates", "qcore_queues.pausing"),
     "transaction_domain": ("emulates", "qcore.flows.commit"),
 }
 
@@ -204,7 +206,8 @@ def test_the_page_says_how_each_lack_is_dealt_with() -> None:
 @pytest.mark.parametrize("name", LACKING)
 def test_a_lack_is_dealt_with_where_the_test_says(name: str) -> None:
     """The module that emulates, refuses or warns reads the field, so neither can be forgotten."""
-    (module,) = [one for one in core_modules() if one.name == LACKING[name][1]]
+    every = [*core_modules(), *library_modules()]
+    (module,) = [one for one in every if one.name == LACKING[name][1]]
     read = {node.attr for node in module.nodes if isinstance(node, ast.Attribute)}
 
     assert name in read
@@ -232,7 +235,6 @@ EXPECTED: Final = {
     "atomic_settle",
     "fixed_lease",
     "unique_ids",
-    "pauses_queues",
     "moves_queues",
     "keeps_place",
 }

@@ -120,7 +120,7 @@ ROOMS: Final = {
     ),
     "messages": (
         {"saving"},
-        {"results", "control"},
+        {"results"},
         {"envelope", "sealer"},
         {"head", "signing", "workflow"},
     ),

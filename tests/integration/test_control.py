@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qcore import Progress, QueueSize, Retry
-from qcore.messages.control import cancel_key
 from qcore.model import State
+from qcore_queues.flags import cancel_key
 from tests.integration import controlled_tasks, limited_tasks, tasks
 from tests.integration.land import final, finals, kill, lines, until, worker_pids
 

@@ -11,6 +11,8 @@ from qcore.cli.dead_letters import requeue_all
 from qcore.cli.key_usage import key_ids, reseal, usage
 from qcore.errors import UnknownKey
 from qcore.model import Action, Outgoing, Settlement
+from qcore_queues.flags import ControlFlags
+from qcore_queues.pausing import PAUSED_QUEUES
 from tests.integration import tasks
 from tests.integration.land import SECRET, final, lines, until
 
@@ -32,6 +34,9 @@ def store_with_the_old_key(land: Land) -> tuple[str, str]:
     cluster.stop()
     app.schedules.create(tasks.note, str(land.file()), name="by hand", every=1, next_run=time.time() + 3600)
     app.queue.pause()
+    flags = ControlFlags(app.runtime.control_sealer)
+    with app.runtime.coordination_stores.connection() as store:
+        store.set_flag(PAUSED_QUEUES, flags.sign(PAUSED_QUEUES, b'["mail"]'), 600.0)
     return good.id, bad.id
 
 
@@ -42,7 +47,7 @@ def test_all_that_is_stored_is_sealed_anew_at_once(land: Land) -> None:
     both.enqueue(tasks.add, 2, 2)
     land.app().enqueue(tasks.add, 3, 3)
     new_id, old_id = key_ids(both.runtime)
-    stored = {"dead letters": 1, "schedules": 1, "results": 2, "pauses": 1}
+    stored = {"dead letters": 1, "schedules": 1, "results": 2, "pauses": 2}
     assert usage(both.runtime).of(old_id) == {"messages": 1, **stored}
 
     found = reseal(both.runtime)
@@ -56,6 +61,9 @@ def test_all_that_is_stored_is_sealed_anew_at_once(land: Land) -> None:
     new = land.app(secret_key=NEW)
     assert new.results.get(good) == 2
     assert new.queue.is_paused()
+    with new.runtime.coordination_stores.connection() as store:
+        flags = ControlFlags(new.runtime.control_sealer)
+        assert flags.genuine(store, [PAUSED_QUEUES]) == {PAUSED_QUEUES: b'["mail"]'}
     new.queue.resume()
     new.schedules.update("by hand", next_run=time.time() - 1)
     land.cluster(secret_key=NEW, max_attempts=1)

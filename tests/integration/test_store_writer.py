@@ -12,10 +12,10 @@ import pytest
 from qcore.cli.overview import statuses
 from qcore.coordination import BarrierMember
 from qcore.errors import EnvelopeError, ResultNotReady, TaskFailed
-from qcore.messages.control import PAUSED, ControlFlags, cancel_key
 from qcore.messages.sealer import STATUS, Sealer
 from qcore.messages.workflow import barrier_key, read_workflow
 from qcore.model import ID_AT, Outgoing, State
+from qcore_queues.flags import PAUSED, ControlFlags, cancel_key
 from tests.integration import flow_tasks, tasks
 from tests.integration.land import final, lines, until
 

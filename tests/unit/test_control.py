@@ -8,10 +8,10 @@ import pytest
 
 from qcore import App, Config
 from qcore.errors import BackendUnavailable, BadSignature, EnvelopeError
-from qcore.messages.control import PAUSED, ControlFlags
 from qcore.messages.head import read_head
 from qcore.model import ID_AT, Outgoing, State
 from qcore.status import Progress
+from qcore_queues.flags import PAUSED, ControlFlags
 from tests.unit.test_batch import Moody
 
 if TYPE_CHECKING:

@@ -19,6 +19,8 @@ from qcore.supervision.maintenance import Maintenance
 from qcore.supervision.protocol import Notice
 from qcore.supervision.slot import Slot, WorkerExit
 from qcore_process.memory import Memory
+from qcore_queues.flags import ControlFlags
+from qcore_queues.pausing import PAUSED_QUEUES
 from tests.integration.land import until
 
 if TYPE_CHECKING:
@@ -168,6 +170,23 @@ def test_workers_wait_for_the_first_poll(scene: Scene) -> None:
     scene.app.queue.resume()
     until(lambda: not caretaker.control.paused)
     assert [slot.page.commands.paused for slot in scene.slots] == [Pause.NO, Pause.NO]
+
+
+def test_a_paused_queue_is_left_out_by_all_workers(scene: Scene) -> None:
+    """Before they lease for the first time, and until it is resumed."""
+    flags = ControlFlags(scene.runtime.control_sealer)
+    key, ttl = PAUSED_QUEUES, 60.0
+    with scene.runtime.coordination_stores.connection() as store:
+        store.set_flag(key, flags.sign(key, b'["mail"]'), ttl)
+    scene.start()
+    commands = [slot.page.commands for slot in scene.slots]
+
+    until(lambda: all(one.paused is Pause.NO for one in commands))
+    assert all("mail" in one.left_out for one in commands)
+    assert not any("" in one.left_out for one in commands)
+    with scene.runtime.coordination_stores.connection() as store:
+        store.set_flag(key, b"", ttl)
+    until(lambda: not any("mail" in one.left_out for one in commands))
 
 
 @pytest.mark.parametrize("fault", [NotSupported("no marks here"), RuntimeError("a fault of the plugin's")])

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from qcore import Config
 from qcore.cli.overview import statuses
 from qcore.errors import EnvelopeError
-from qcore.messages.control import PAUSED, ControlFlags
 from qcore.messages.envelope import Envelope
 from qcore.messages.sealer import STATUS, Sealer
 from qcore.model import State, StoredResult
 from qcore.runtime import Runtime
+from qcore_queues.flags import PAUSED, ControlFlags
 
 pytestmark = pytest.mark.portable
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from qcore.control_api import enqueued, status
-from qcore.messages.control import PAUSED, ControlFlags
 from qcore.model import State
 from qcore.tasks.task import id_of
+from qcore_queues.flags import PAUSED, ControlFlags
 from qcore_text.wording import counted, typed
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from qcore.errors import BackendError
-from qcore.messages.control import ControlFlags
 from qcore.model import State
 from qcore.tasks.limits import PERMIT_TTL
+from qcore_queues.flags import ControlFlags
 
 if TYPE_CHECKING:
     from qcore.coordination import CoordinationStore

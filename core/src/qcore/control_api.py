@@ -12,7 +12,6 @@ from qcore.errors import BackendError, EnvelopeError
 from qcore.flows.commit import Committer
 from qcore.flows.completion import Completion
 from qcore.flows.continuation import ContinuationBuilder
-from qcore.messages.control import CANCEL_TTL, ControlFlags, cancel_key
 from qcore.messages.envelope import route_of_body
 from qcore.messages.head import read_head
 from qcore.messages.sealer import STATUS
@@ -20,6 +19,7 @@ from qcore.messages.workflow import read_workflow
 from qcore.model import ID_AT, Kind, Outcome, Outgoing, State
 from qcore.status import ClusterStatus, Progress, TaskStatus
 from qcore.tasks.task import id_of
+from qcore_queues.flags import CANCEL_TTL, ControlFlags, cancel_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

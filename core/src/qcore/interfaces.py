@@ -14,7 +14,7 @@ from qcore.model import QueueSize  # noqa: TC001 - read at run time by msgspec
 from qcore_text import wording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Container, Sequence
     from contextlib import AbstractContextManager
 
     from qcore.model import (
@@ -63,6 +63,8 @@ class Settings:
     replay_limit: int = 100_000
     #: which queues leases are taken from, in which order; None = from all, see `Broker.lease`
     queues: QueueOrder | None = None
+    #: which queues are paused at the moment, as brokers know them; for a broker that pauses none itself
+    left_out: Container[str] | None = None
     #: for a coordination store: the result store of the same thread; one of the same backend may
     #: share its connection
     beside: ResultStore | None = attrs.field(default=None, repr=False)
@@ -124,7 +126,7 @@ class Capabilities:
     #: how many priorities are told apart where there are queues: 201 = each, 3 = above 0, 0 and below 0,
     #: 1 = none, so that another one than 0 is refused
     priorities: int = 201
-    #: where there are queues, each can be paused
+    #: where there are queues, the broker itself pauses each; where not, `Settings.left_out` does
     pauses_queues: bool = True
     #: where there are queues, messages can be moved from one to another
     moves_queues: bool = True
@@ -220,7 +222,8 @@ class Broker(ABC):
           asked once a lease, and from an earlier one before any of a later one.
         - Without, all queues are leased from, by priority, and those of one priority in turn, so that
           each gets messages leased.
-        - Nothing is leased from a paused queue.
+        - Nothing is leased from a paused queue; where the broker pauses none, nothing from one in
+          `Settings.left_out`.
         - A wait ends when a message comes into any of these queues.
 
         What is said of a released message holds where the capabilities say that it keeps its place.
@@ -524,6 +527,9 @@ class Broker(ABC):
         - Of one queue, or of all; no more than `limit`.
         - They stay as they are.
         - None means that the broker cannot look.
+
+        What the backend shows to nobody, such as delayed messages at some services, is left out. Where
+        fewer than 201 priorities are told apart, any one that is told apart stands for those it is for.
         """
         del limit, queue
         return None

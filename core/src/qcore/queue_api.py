@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from qcore.errors import QcoreError, QueueMissing
-from qcore.messages.control import PAUSE_TTL, PAUSED, ControlFlags
 from qcore.messages.head import read_head
 from qcore.scheduling import scheduler_if_any
+from qcore_queues.flags import PAUSE_TTL, PAUSED, ControlFlags
+from qcore_queues.pausing import paused_by_flag, set_paused
 from qcore_queues.view import broker_name, queue_infos, waiting_tasks
 from qcore_text.wording import counted
 
@@ -131,13 +132,14 @@ class Queue:
         runtime = self._app.runtime
         if queue is not None:
             with runtime.brokers.connection() as broker:
-                return broker.is_queue_paused(broker_name(broker, queue))
+                name = broker_name(broker, queue)
+                return broker.is_queue_paused(name) or name in paused_by_flag(runtime, broker)
         with runtime.coordination_stores.connection() as store:
             return bool(ControlFlags(runtime.control_sealer).genuine(store, [PAUSED]))
 
     def _pause_one(self, queue: str, *, paused: bool) -> None:
         with self._app.runtime.brokers.connection() as broker:
-            broker.pause_queue(broker_name(broker, queue), paused=paused)
+            set_paused(self._app.runtime, broker, broker_name(broker, queue), paused=paused)
 
 
 class HasWaiting:

@@ -23,7 +23,7 @@ from qcore_reports.reporters import Reporters
 from qcore_text.wording import secrets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from qcore.config import Config
     from qcore.coordination import CoordinationStore
@@ -56,6 +56,8 @@ class Runtime:
         #: names the leases of this process
         self.owner = owner
         self._guard = guard
+        #: the queues that are not leased from, see `Settings.left_out`
+        self.left_out: Container[str] | None = None
         self._others: dict[str, Runtime] = {}
         #: code -> serializer this configuration accepts
         self.serializers: Mapping[int, Serializer] = self._accepted()
@@ -146,7 +148,7 @@ class Runtime:
 
         """
         order = order_of(self.config.queues, self.owner)
-        settings = attrs.evolve(self._settings(create=create), queues=order)
+        settings = attrs.evolve(self._settings(create=create), queues=order, left_out=self.left_out)
         if retry is not None:
             settings = attrs.evolve(settings, retry=retry)
         dotted = self.config.broker_class

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import EnvelopeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from qcore.coordination import CoordinationStore
-    from qcore.messages.sealer import Sealer
 
 _log = logging.getLogger("qcore.marks")
 
@@ -29,37 +26,42 @@ def cancel_key(id: bytes) -> str:
 
 
 class ControlFlags:
-    """Signs marks and tells genuine ones: who can write to the store alone stops nothing."""
+    """Signs flags and tells genuine ones: who can write to the store alone stops nothing."""
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Any) -> None:  # noqa: ANN401 - of the engine
         self._sealer = sealer
-        #: keys whose marks were found wrong, each complained of once
+        #: keys whose flags were found wrong, each complained of once
         self._wrong: set[str] = set()
 
-    def sign(self, key: str) -> bytes:
-        """Return what to keep under a key."""
-        return self._sealer.seal(key.encode(), b"")
+    def sign(self, key: str, data: bytes = b"") -> bytes:
+        """Return what to keep under a key: that it is set, and what else it says."""
+        sealed: bytes = self._sealer.seal(key.encode(), data)
+        return sealed
 
     def verify(self, key: str, value: bytes | None) -> bool:
-        """Whether what is kept under a key is a mark of ours."""
-        if value is None:
-            return False
-        try:
-            self._sealer.open(key.encode(), value)
-        except EnvelopeError as exc:
-            if key not in self._wrong:
-                self._wrong.add(key)
-                _log.warning("the control flag %r is ignored: %s", key, exc)
-            return False
-        self._wrong.discard(key)
-        return True
+        """Whether what is kept under a key is a flag of ours."""
+        return self._opened(key, value) is not None
 
-    def genuine(self, store: CoordinationStore, keys: Sequence[str]) -> set[str]:
-        """Return under which of these keys a flag of ours is kept.
+    def genuine(self, store: Any, keys: Sequence[str]) -> dict[str, bytes]:  # noqa: ANN401 - a coordination store
+        """Return under which of these keys a flag of ours is kept, and what each says.
 
         Raises:
             BackendUnavailable: the store does not answer.
 
         """
         found = store.get_flags(keys) if keys else ()
-        return {key for key, value in zip(keys, found, strict=True) if self.verify(key, value)}
+        opened = {key: self._opened(key, value) for key, value in zip(keys, found, strict=True) if value}
+        return {key: data for key, data in opened.items() if data is not None}
+
+    def _opened(self, key: str, value: bytes | None) -> bytes | None:
+        if value is None:
+            return None
+        try:
+            data: bytes = self._sealer.open(key.encode(), value)
+        except EnvelopeError as exc:
+            if key not in self._wrong:
+                self._wrong.add(key)
+                _log.warning("the control flag %r is ignored: %s", key, exc)
+            return None
+        self._wrong.discard(key)
+        return data

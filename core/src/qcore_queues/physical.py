@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 import attrs
 import msgspec
 
-from qcore.errors import BackendError, NotSupported, QcoreError, QueueMissing
-from qcore.interfaces import Broker, QueueState
-from qcore.model import QueueSize
+from qcore.errors import BackendError, QcoreError, QueueMissing
+from qcore.interfaces import Broker
+from qcore.model import Action, Settlement
 from qcore_plugin_support import call_limit
-from qcore_queues.names import named
+from qcore_queues.physical_calls import PhysicalCalls
 from qcore_queues.routes import BANDS, Route, Routes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from qcore.interfaces import Settings
-    from qcore.model import DeadLetter, Delivery, Outgoing, Settlement
+    from qcore.model import DeadLetter, Delivery, Outgoing
     from qcore_queues.routes import Declared
 
 #: dead letters that are read of one queue
@@ -34,7 +34,7 @@ _B = TypeVar("_B", bound=Broker)
 
 
 @call_limit.each_call(lambda broker: broker.timeout)
-class PhysicalQueues(Broker, Generic[_B]):
+class PhysicalQueues(PhysicalCalls, Generic[_B]):
     """Queues and priorities of a service that has neither: a broker for each queue and band.
 
     The user declares the queues. Receipts and the ids of dead letters say of which queue they are, so
@@ -44,8 +44,8 @@ class PhysicalQueues(Broker, Generic[_B]):
 
     #: whether `lease` waits in the service for a message in any of the queues, by one request
     waits_for_all: ClassVar[bool] = False
-    #: seconds for the requests of a call
-    timeout: float = math.inf
+    #: whether `move_queue` moves messages
+    moves_messages: ClassVar[bool] = False
 
     def __init__(self, settings: Settings, declared: Declared) -> None:
         """Make the broker of the default queue, and others when they are needed.
@@ -68,8 +68,13 @@ class PhysicalQueues(Broker, Generic[_B]):
             queues=True,
             priorities=BANDS if declared.priorities else 1,
             pauses_queues=False,
-            moves_queues=False,
+            moves_queues=self.moves_messages,
             long_poll=first.capabilities.long_poll and alone,
+            # what the broker of one queue may do, and is not asked for
+            remove_messages=False,
+            unique_ids=False,
+            remembers_ended=False,
+            cluster_status=False,
         )
 
     # -- what a service has to say ----------------------------------------------------------------
@@ -114,23 +119,40 @@ class PhysicalQueues(Broker, Generic[_B]):
         """Lease from the first queue that has a message; while all are empty, wait at the first of them."""
         if limit <= 0:
             return ()
-        order = left = self.routes.next()
+        routes = self.routes.next()
         deadline = time.monotonic() + wait
+        waited_at: Route | None = None
         while True:
-            for route in left:
-                if found := self.handed_out(route, self.take(route, limit, 0)):
+            order = self.leased_from(routes)
+            for route in order:
+                # what has just been waited at need not be looked at
+                if route != waited_at and (found := self.handed_out(route, self.take(route, limit, 0))):
                     return found
             rest = deadline - time.monotonic()
             if rest <= 0:
                 return ()
-            seconds = self._seconds(rest)
-            if seconds and (found := self.handed_out(order[0], self.take(order[0], limit, seconds))):
-                return found
-            if not seconds:
+            seconds = self._seconds(rest) if order else 0
+            waited_at = order[0] if seconds else None
+            if waited_at is None:
                 time.sleep(min(rest, self.settings.poll))
-            # what has just been waited at need not be looked at
-            left = order[1:] if seconds else order
+            elif found := self.kept(self.handed_out(waited_at, self.take(waited_at, limit, seconds))):
+                return found
             call_limit.again()
+
+    def leased_from(self, routes: Sequence[Route]) -> Sequence[Route]:
+        """Return those of the routes whose queues are not paused."""
+        left_out = self.settings.left_out
+        return routes if left_out is None else [one for one in routes if one.queue not in left_out]
+
+    def kept(self, found: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Release what a wait has brought of queues that were paused meanwhile; return the rest."""
+        left_out = self.settings.left_out
+        if left_out is None:
+            return found
+        late = [one for one in found if self.routes.of_receipt(one.receipt)[0].queue in left_out]
+        if late:
+            self.settle([Settlement(one.receipt, Action.RELEASE) for one in late])
+        return [one for one in found if one not in late]
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End leases, each at its queue."""
@@ -149,14 +171,6 @@ class PhysicalQueues(Broker, Generic[_B]):
         self._each(by_route, lambda child, some: child.extend(some, seconds))
 
     # -- all queues ---------------------------------------------------------------------------------
-
-    def size(self) -> QueueSize:
-        """Count the messages of all."""
-        return _sum([self.child(route).size() for route in self.routes.all])
-
-    def purge(self) -> int:
-        """Remove the messages of all; return how many."""
-        return sum(self.child(route).purge() for route in self.routes.all)
 
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """List the dead letters of all in the order they died; all are read for it."""
@@ -199,43 +213,6 @@ class PhysicalQueues(Broker, Generic[_B]):
         """Close all."""
         for child in self._made.values():
             child.close()
-
-    # -- one queue ----------------------------------------------------------------------------------
-
-    def queues(self) -> Sequence[QueueState]:
-        """Count each queue; one without messages is left out, unless it is the default one."""
-        found: list[QueueState] = []
-        for name in sorted(self.routes.names):
-            size = _sum([self.child(route).size() for route in self.routes.of(name)])
-            if not name or size.ready or size.leased or size.delayed:
-                found.append(QueueState(name, QueueSize(size.ready, size.leased, size.delayed)))
-        return found
-
-    def is_queue_paused(self, queue: str) -> bool:
-        """Return False: none can be paused."""
-        del queue
-        return False
-
-    def pause_queue(self, queue: str, *, paused: bool) -> None:
-        """Refuse: nothing that the service keeps would be seen by the next lease of every worker."""
-        del paused
-        msg = (
-            f"queue {named(queue)!r}: this broker cannot pause one queue; pause all of the name, or leave it"
-            " out of `queues` of the clusters"
-        )
-        raise NotSupported(msg)
-
-    def purge_queue(self, queue: str) -> int:
-        """Remove the messages of one queue, of all bands; return how many."""
-        return sum(self.child(route).purge() for route in self.routes.of(queue))
-
-    def move_queue(self, source: str, target: str) -> int:
-        """Refuse: the service moves no message from one of its queues to another."""
-        msg = (
-            f"queue {named(source)!r} to {named(target)!r}: this broker cannot move messages; let a cluster"
-            f" with queues = [{named(source)!r}] run them"
-        )
-        raise NotSupported(msg)
 
     # -- the brokers --------------------------------------------------------------------------------
 
@@ -308,9 +285,3 @@ class PhysicalQueues(Broker, Generic[_B]):
         if errors:
             raise errors[0]
         return done
-
-
-def _sum(sizes: Iterable[QueueSize]) -> QueueSize:
-    """Add sizes; what is not known of one is not known of all."""
-    ready, *others = zip(*map(msgspec.structs.astuple, sizes), strict=True)
-    return QueueSize(sum(ready), *(None if None in counts else sum(counts) for counts in others))

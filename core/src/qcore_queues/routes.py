@@ -115,6 +115,10 @@ class Routes:
         names = self.names[self._first :] + self.names[: self._first]
         return [Route(name, band) for band in self.bands for name in names]
 
+    def by_band(self) -> list[Route]:
+        """Return all routes, those of the highest band first."""
+        return [Route(name, band) for band in self.bands for name in self.names]
+
     def of(self, queue: str) -> list[Route]:
         """Return the routes of one queue."""
         self.check(queue, 0)

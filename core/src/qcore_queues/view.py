@@ -6,11 +6,13 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+import msgspec
 
 from qcore.errors import DecodeError, EnvelopeError, NotSupported
 from qcore.interfaces import QueueState
-from qcore.model import ID_AT
+from qcore.model import ID_AT, QueueSize
 from qcore_queues.names import check_queue, known_as, named
+from qcore_queues.pausing import paused_by_flag
 from qcore_values.foreign import as_written
 
 if TYPE_CHECKING:
@@ -25,6 +27,14 @@ class Reads(Protocol):
     @property
     def envelope(self) -> Any:  # noqa: ANN401 - of the engine
         """Opens messages."""
+
+    @property
+    def control_sealer(self) -> Any:  # noqa: ANN401 - of the engine
+        """Opens control flags."""
+
+    @property
+    def coordination_stores(self) -> Any:  # noqa: ANN401 - of the engine
+        """Connections to the store of control flags."""
 
     @property
     def serializers(self) -> Mapping[int, Any]:
@@ -68,9 +78,18 @@ class WaitingTask:
 
 def queue_infos(runtime: Reads, broker: Broker) -> list[QueueInfo]:
     """Return the queues of a name; of a broker that has one, that one."""
-    if broker.capabilities.queues:
-        return [_info(runtime, one) for one in broker.queues()]
-    return [_info(runtime, QueueState("", broker.size(), oldest=broker.peek()))]
+    return [_info(runtime, one) for one in queue_states(runtime, broker)]
+
+
+def queue_states(runtime: Reads, broker: Broker) -> list[QueueState]:
+    """Return the same as the broker has it, with those that clusters leave out."""
+    if not broker.capabilities.queues:
+        return [QueueState("", broker.size(), oldest=broker.peek())]
+    found = {one.name: one for one in broker.queues()}
+    for name in paused_by_flag(runtime, broker):
+        one = found.get(name) or QueueState(name, _empty(found[""].size))
+        found[name] = msgspec.structs.replace(one, paused=True)
+    return [found[name] for name in sorted(found)]
 
 
 def waiting_tasks(
@@ -118,6 +137,11 @@ def broker_name(broker: Broker, queue: str) -> str:
     return known_as(queue)
 
 
+def _empty(other: QueueSize) -> QueueSize:
+    """Return the size of an empty queue, with what the broker counts of another one."""
+    return QueueSize(0, *(None if count is None else 0 for count in (other.leased, other.delayed)))
+
+
 def _info(runtime: Reads, one: QueueState) -> QueueInfo:
     return QueueInfo(
         name=named(one.name),
@@ -150,6 +174,8 @@ def _task(runtime: Reads, one: Waiting, read_head: Callable[[bytes], Any], *, ar
             **common, id=bytes(one.body[ID_AT]).hex(), name="", age=None, fault=f"unreadable: {exc}"
         )
     common |= {"id": opened.id.hex(), "name": head.name, "age": max(0.0, time.time() - opened.created / 1000)}
+    # a broker that tells few priorities apart knows which of them it is, and not its number
+    common["priority"] = head.priority or 0
     if not arguments:
         return WaitingTask(**common)
     try:

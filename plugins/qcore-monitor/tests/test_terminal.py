@@ -24,12 +24,12 @@ import pytest
 
 from qcore import App, ClusterStatus, Config
 from qcore.cli.key_usage import key_ids, usage
-from qcore.messages.control import ControlFlags, cancel_key
 from qcore.messages.sealer import STATUS
 from qcore.model import Action, Settlement
 from qcore.status import Progress, WorkerStatus
 from qcore_monitor import view
 from qcore_monitor.fetcher import carry_out
+from qcore_queues.flags import ControlFlags, cancel_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -316,7 +316,7 @@ def test_keys_cancel_a_running_task(app: App, tmp_path: Path) -> None:
         terminal.shows("shop.report is being cancelled")
     key = cancel_key(bytes.fromhex(task_id))
     with app.runtime.coordination_stores.connection() as store:
-        assert ControlFlags(app.runtime.control_sealer).genuine(store, [key]) == {key}
+        assert ControlFlags(app.runtime.control_sealer).genuine(store, [key]).keys() == {key}
 
 
 def test_keys_cancel_no_task_that_has_ended(app: App, tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import attrs
 
 from qcore.cli.ids import every_dead_letter
 from qcore.errors import EnvelopeError
-from qcore.messages.control import PAUSE_TTL, PAUSED, ControlFlags
 from qcore.messages.envelope import MAGIC
 from qcore.messages.signing import KEY_ID_SIZE, Key
 from qcore.model import KEY_ID_AT
 from qcore.scheduling import scheduler_if_any
+from qcore_queues.flags import PAUSE_TTL, PAUSED, ControlFlags
+from qcore_queues.pausing import PAUSED_QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 #: Results that are looked at, the newest.
 RESULTS: Final = 100_000
 _PAGE: Final = 500
+#: The flags that pause all queues of a name, or some.
+_PAUSES: Final = (PAUSED, PAUSED_QUEUES)
 
 
 @attrs.frozen(kw_only=True)
@@ -76,14 +79,14 @@ def usage(runtime: Runtime, results: int = RESULTS) -> KeyUsage:
         stored = sum(store.counts().values())
     result_keys = Counter(one.body[:KEY_ID_SIZE] for one in found)
     with runtime.coordination_stores.connection() as coordination:
-        (paused,) = coordination.get_flags([PAUSED])
+        pauses = Counter(flag[:KEY_ID_SIZE] for flag in coordination.get_flags(_PAUSES) if flag)
     return KeyUsage(
         counts={
             "messages": queued,
             "dead letters": dict(dead),
             "schedules": dict(schedule_keys),
             "results": dict(result_keys),
-            "pauses": {paused[:KEY_ID_SIZE]: 1} if paused else {},
+            "pauses": dict(pauses),
         },
         unseen_results=max(0, stored - len(found)),
     )
@@ -104,8 +107,7 @@ def reseal(runtime: Runtime) -> Resealed:
     with runtime.brokers.connection() as broker:
         what = "dead letters"
         done[what], failed[what] = reseal_dead_letters(runtime, broker, every_dead_letter(broker))
-    if paused := _reseal_pause(runtime, first):
-        (done if paused > 0 else failed)["pauses"] += 1
+    done["pauses"], failed["pauses"] = _reseal_pauses(runtime, first)
     return Resealed(done=dict(done), failed=dict(failed))
 
 
@@ -136,14 +138,13 @@ def _resealed_result(runtime: Runtime, record: StoredResult) -> StoredResult | N
         return None
 
 
-def _reseal_pause(runtime: Runtime, first: bytes) -> int:
-    """Return 1 if the flag of a paused queue was sealed anew, -1 if no key opens it, else 0."""
+def _reseal_pauses(runtime: Runtime, first: bytes) -> tuple[int, int]:
+    """Seal the flags of paused queues anew; return how many were, and how many no key opens."""
     flags = ControlFlags(runtime.control_sealer)
     with runtime.coordination_stores.connection() as store:
-        (paused,) = store.get_flags([PAUSED])
-        if not paused or paused[:KEY_ID_SIZE] == first:
-            return 0
-        if not flags.verify(PAUSED, paused):
-            return -1
-        store.set_flag(PAUSED, flags.sign(PAUSED), PAUSE_TTL)
-        return 1
+        kept = zip(_PAUSES, store.get_flags(_PAUSES), strict=True)
+        old = [key for key, flag in kept if flag and flag[:KEY_ID_SIZE] != first]
+        genuine = flags.genuine(store, old)
+        for key, data in genuine.items():
+            store.set_flag(key, flags.sign(key, data), PAUSE_TTL)
+    return len(genuine), len(old) - len(genuine)

@@ -6,8 +6,10 @@ import enum
 import time
 from typing import Final
 
-from qcore_counts.metrics import TAG
+from qcore_counts.metrics import METRICS_END, TAG
+from qcore_counts.tallies import TALLIES
 from qcore_process.backoff import Backoff
+from qcore_queues.pausing import LEFT_OUT, LeftOut
 
 #: Where the words are. All but the last are cleared for the next worker of the slot.
 _CANCELLED: Final = 112 // 8
@@ -15,6 +17,9 @@ _RENEWED: Final = 120 // 8
 _FLUSHING: Final = 128 // 8
 _BEAT: Final = 144 // 8
 _PAUSED: Final = 256 // 8
+#: Where it stands which queues are paused, behind the tallies; not cleared either.
+_LEFT_OUT: Final = METRICS_END + TALLIES
+COMMANDS_END: Final = _LEFT_OUT + LEFT_OUT
 
 #: Most seconds a worker waits for its supervisor, which may be waiting for a backend, and seconds
 #: between two reads of the word.
@@ -41,11 +46,13 @@ _PAUSES: Final = tuple(Pause)
 class WorkerCommands:
     """What the supervisor sends to one worker."""
 
-    __slots__ = ("_words",)
+    __slots__ = ("_words", "left_out")
 
     def __init__(self, memory: memoryview) -> None:
         #: each is written by one store, see `Page`
         self._words = memory.cast("q")
+        #: the queues that the worker does not lease from
+        self.left_out = LeftOut(memory[_LEFT_OUT:COMMANDS_END])
 
     # -- the supervisor writes ----------------------------------------------------------------
 

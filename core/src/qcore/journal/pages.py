@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from qcore.journal.cells import Cells
-from qcore.journal.commands import WorkerCommands
+from qcore.journal.commands import COMMANDS_END, WorkerCommands
 from qcore.journal.records import (
     SETTLED,
     ExitReason,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PAGE: Final = 1 << 20
 #: Bytes of words that are cleared for the next worker of a slot, and where the messages begin.
 _WORDS: Final = 256
-_BODY: Final = METRICS_END + TALLIES
+_BODY: Final = COMMANDS_END
 #: Bytes reserved for the last record of a batch, one without a result.
 _SPARE: Final = 8192
 
@@ -95,7 +95,7 @@ class Page:
         self.cells = Cells(memory[PAGE:])
         self.commands = WorkerCommands(memory)
         self.metrics = Metrics(memory)
-        self.tallies = Tallies(memory[METRICS_END:_BODY])
+        self.tallies = Tallies(memory[METRICS_END : METRICS_END + TALLIES])
         #: Each is written by one store. `struct.pack_into` first clears all it is about to write, and
         #: a reader in between saw a task that had begun at time zero.
         self._words = memory.cast("q")

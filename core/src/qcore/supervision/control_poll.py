@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import BackendUnavailable
 from qcore.journal.commands import Pause
 from qcore.journal.running import Running
-from qcore.messages.control import PAUSED, ControlFlags, cancel_key
 from qcore_cells.cells import CellState
+from qcore_queues.flags import PAUSED, ControlFlags, cancel_key
+from qcore_queues.names import named
+from qcore_queues.pausing import PAUSED_QUEUES, paused_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +36,8 @@ class ControlPoller:
         self._slots = [(slot, Running(slot.page)) for slot in slots]
         #: whether the queue is paused
         self.paused = False
+        #: the queues that are, at a broker that pauses none itself
+        self._left_out: frozenset[str] = frozenset()
         #: runs that must end: pid of the worker, number of its batch, how many had begun. The
         #: supervisor removes them
         self.cancelled: deque[tuple[int, int, int]] = deque()
@@ -60,7 +64,8 @@ class ControlPoller:
             if held is not None:
                 asked[cancel_key(held.id)] = (pid, seen.seq, seen.begun)
         cells = self._cells()
-        found = self._ask(store, [PAUSED, *asked, *cells])
+        found = self._ask(store, [PAUSED, PAUSED_QUEUES, *asked, *cells])
+        self._leave_out(paused_names(found.get(PAUSED_QUEUES)))
         self._pause(paused=PAUSED in found)
         self.cancelled_cells.extend(run for key, run in cells.items() if key in found)
         self.cancelled.extend(run for key, run in asked.items() if key in found)
@@ -83,7 +88,7 @@ class ControlPoller:
         self._ids = ids
         return asked
 
-    def _ask(self, store: CoordinationStore, keys: Sequence[str]) -> set[str]:
+    def _ask(self, store: CoordinationStore, keys: Sequence[str]) -> dict[str, bytes]:
         try:
             return self._flags.genuine(store, keys)
         except BackendUnavailable:
@@ -92,6 +97,14 @@ class ControlPoller:
             # Workers wait for the first poll, and a store that cannot be asked must not stop them.
             self._pause(paused=self.paused)
             raise
+
+    def _leave_out(self, names: frozenset[str]) -> None:
+        for name in sorted(names ^ self._left_out):
+            _log.info("the queue %s is %s", named(name), "paused" if name in names else "resumed")
+        if names != self._left_out:
+            self._left_out = names
+            for slot, _ in self._slots:
+                slot.page.commands.left_out.write(names)
 
     def _pause(self, *, paused: bool) -> None:
         if paused != self.paused:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.begun import BEGUN, INTERRUPTED, sign_of
 from qcore.errors import EnvelopeError
-from qcore.messages.control import ControlFlags
 from qcore.tasks.limits import PERMIT_TTL
+from qcore_queues.flags import ControlFlags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ class Orphans:
     ) -> list[tuple[StoredResult, ResultBody, Begun]]:
         begun = list(self._begun(store))
         signs = sorted({one.sign for _, _, one in begun} - {sign_of(own)})
-        dead = set(signs) - self._flags.genuine(coordination, signs)
+        dead = set(signs) - self._flags.genuine(coordination, signs).keys()
         return [found for found in begun if found[2].sign in dead]
 
     def _begun(self, store: ResultStore) -> Iterator[tuple[StoredResult, ResultBody, Begun]]:

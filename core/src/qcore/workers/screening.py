@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from qcore.errors import BackendRejected, BackendUnavailable
 from qcore.flows.completion import Completion
-from qcore.messages.control import ControlFlags, cancel_key
 from qcore.model import Kind, Outcome
 from qcore.settle import ACKNOWLEDGE, RELEASE, dead_letter, decide
 from qcore.workers.events import log_skipped
@@ -21,6 +20,7 @@ from qcore.workers.leased import (
     skip_reason,
     upstream_results,
 )
+from qcore_queues.flags import ControlFlags, cancel_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

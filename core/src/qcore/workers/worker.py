@@ -102,6 +102,7 @@ class Worker:
     def _assemble(self, owner: bytes) -> None:
         config, runtime = self._config, self._runtime
         runtime.owner = owner
+        runtime.left_out = self._page.commands.left_out
         self._reporters = runtime.reporters
         self._executor = make_executor(
             Executor,

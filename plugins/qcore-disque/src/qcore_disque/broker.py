@@ -18,18 +18,19 @@ from qcore_disque.copies import Copies
 from qcore_disque.dead_letters import DeadLetters, dead_letters_of
 from qcore_disque.lease import Lease, job_of
 from qcore_disque.leasing import jobs_of
-from qcore_disque.node import checked
+from qcore_disque.looking import Looker
 from qcore_disque.nodes import Nodes
-from qcore_disque.replies import bytes_of, count, delivery, taken, waiting
+from qcore_disque.replies import bytes_of, count, delivery, taken
 from qcore_plugin_support import CountedMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from qcore.interfaces import Settings
+    from qcore.interfaces import Settings, Waiting
     from qcore.model import DeadLetter, Delivery, Outgoing, Settlement
     from qcore_disque.copies import Copy
     from qcore_disque.node import Node
+    from qcore_disque.replies import WaitingJob
 
 _log = logging.getLogger("qcore_disque.broker")
 
@@ -43,8 +44,6 @@ _COPIED: Final = 3000
 DECLARED_BY: Final = "disque_queues and disque_priorities"
 #: reported when the answer to ADDJOB is lost
 _UNKNOWN_OUTCOME: Final = "the messages may have been accepted nevertheless"
-#: jobs listed in one step of a scan
-_SCAN: Final = 500
 #: times all nodes are looked through for what moved from one to another meanwhile
 _PASSES: Final = 10
 #: nodes that keep a copy of a job, where nobody says otherwise; fewer if there are not as many
@@ -73,6 +72,7 @@ class DisqueBroker(Broker):
         self._retry = math.ceil(settings.retry)
         again = self._retry > 0
         self._copies = Copies(self._nodes)
+        self._looker = Looker(self._nodes, self.queue)
         self._dead = DeadLetters(self._nodes, self._copies, self._dead_letters)
         # at most once can only be promised by a single node
         wanted: int | None = settings.section("disque_replicate")
@@ -150,17 +150,38 @@ class DisqueBroker(Broker):
 
     def purge(self) -> int:
         """Remove what is ready or delayed from all nodes, until none has anything left."""
+        return self._take_out(lambda _: None)
+
+    def peek(self) -> bytes | None:
+        """Show the ready job that was added first."""
+        return self._looker.oldest()
+
+    def waiting(self, limit: int, queue: str | None = None) -> Sequence[Waiting]:
+        """Show what is ready, and then what is delayed."""
+        del queue
+        return self._looker.waiting(limit)
+
+    def move_to(self, queue: bytes) -> int:
+        """Add what is ready or delayed to another queue, with its counters, then remove it from this one."""
+
+        def add(jobs: Sequence[WaitingJob]) -> None:
+            self._add([(queue, job.item, job.delay) for job in jobs])
+
+        return self._take_out(add)
+
+    def _take_out(self, before: Callable[[Sequence[WaitingJob]], None]) -> int:
+        """Remove what is ready or delayed from all nodes, until none has anything left; return how many."""
         removed: set[bytes] = set()
         self._nodes.look_again()
         for _ in range(_PASSES):
-            before = len(removed)
-            for node in self._nodes.every():
-                for jobs in self._scan(node):
-                    found = [job for job in map(waiting, jobs) if job and job not in removed]
-                    # unlike DELJOB, which means one node, it reaches those that are away once they are back
-                    self._nodes.ask(node, [(b"ACKJOB", *found)] if found else [])
-                    removed.update(found)
-            if len(removed) == before:
+            jobs = self._looker.jobs(removed)
+            for start in range(0, len(jobs), BULK):
+                some = jobs[start : start + BULK]
+                before(some)
+                # unlike DELJOB, which means one node, it reaches those that are away once they are back
+                self._nodes.call(b"ACKJOB", *(job.id for job in some))
+                removed.update(job.id for job in some)
+            if not jobs:
                 break
         return len(removed)
 
@@ -288,19 +309,6 @@ class DisqueBroker(Broker):
 
     def _remove(self, letters: dict[bytes, Copy]) -> int:
         return self._end([Lease(job, copy.node.prefix) for job, copy in letters.items()], b"ACKJOB")
-
-    def _scan(self, node: Node) -> Iterator[list[Any]]:
-        cursor: Any = b"0"
-        while True:
-            how = (b"COUNT", _SCAN, b"QUEUE", self.queue, b"REPLY", b"all")
-            reply = next(iter(self._nodes.ask(node, [(b"JSCAN", cursor, *how)])), [b"0", []])
-            match checked(reply, node.title):
-                case [bytes() as cursor, list() as jobs] if cursor.isdigit():
-                    yield jobs
-                case _:
-                    raise error_mapping.stranger(node.title, "JSCAN returned no list")
-            if int(cursor) == 0:
-                return
 
 
 def _delayed(delay: float) -> tuple[bytes | int, ...]:

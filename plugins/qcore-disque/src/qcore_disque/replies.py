@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.model import DeadLetter, Delivery
 from qcore_disque import error_mapping
@@ -51,15 +51,42 @@ def count(reply: Any, title: str) -> int:  # noqa: ANN401 - what should be a num
     return number
 
 
-def waiting(reply: Any) -> bytes:  # noqa: ANN401 - one of what JSCAN says
-    """Return the id of a job that is ready or delayed; one that is leased is active as a delayed one is."""
+class WaitingJob(NamedTuple):
+    """A job that nobody has leased."""
+
+    id: bytes
+    #: its counters are those with which it would be handed out, less one delivery
+    item: CountedMessage
+    #: seconds until it is ready, 0.0 = it is
+    delay: float
+
+
+def waiting(reply: Any) -> WaitingJob | None:  # noqa: ANN401 - one of what JSCAN says
+    """Return a job that is ready or delayed; one that is leased is active as a delayed one is."""
     job = fields(reply)
+    rest = 0.0
     match job.get(b"id"), job.get(b"state"), job.get(b"ctime"), job.get(b"delay"):
         case bytes() as id_, b"queued", _, _:
-            return job_of(id_)
+            pass
         case bytes() as id_, b"active", int() as born, int() as delay if delay > 0:
-            return job_of(id_) if time.time() < born / 1e9 + delay else b""
-    return b""
+            if (rest := born / 1e9 + delay - time.time()) <= 0:
+                return None
+        case _:
+            return None
+    body = job.get(b"body")
+    item = CountedMessage.read(body if isinstance(body, bytes) else b"")
+    item = item._replace(deliveries=count_of(item.deliveries + count_of(job.get(b"additional-deliveries"))))
+    return WaitingJob(id_, item, rest) if job_of(id_) else None
+
+
+def peeked(reply: Any) -> Iterator[CountedMessage]:  # noqa: ANN401 - what QPEEK says
+    """Yield the content of the jobs of a list."""
+    for job in reply if isinstance(reply, list) else []:
+        match job:
+            case [bytes(), bytes(), bytes() as body]:
+                yield CountedMessage.read(body)
+            case _:
+                pass
 
 
 def listed(reply: Any) -> Iterator[DeadLetter]:  # noqa: ANN401 - what QPEEK says

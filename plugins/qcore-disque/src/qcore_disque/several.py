@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: between the parts of a queue's name; the name of a configuration has none
 _SLASH: Final = "/"
+#: seconds after which a wait that leaves a paused queue out looks whether it is resumed
+_LOOK: Final = 1.0
 
 
 def broker_of(settings: Settings) -> DisqueBroker | DisqueQueues:
@@ -40,6 +43,7 @@ class DisqueQueues(PhysicalQueues[DisqueBroker]):
     """Queues and priorities at Disque, which is asked for a job of any of them by one command."""
 
     waits_for_all = True
+    moves_messages = True
     #: of each queue
     kind: ClassVar[type[DisqueBroker]] = DisqueBroker
 
@@ -64,8 +68,24 @@ class DisqueQueues(PhysicalQueues[DisqueBroker]):
 
     def lease(self, limit: int, wait: float) -> Sequence[Delivery]:
         """Take jobs of the first queue that has any, or wait for one in any of them."""
-        routes = {self.child(route).queue: route for route in self.routes.next()}
-        jobs = jobs_of(self._nodes, [*routes], min(limit, BULK), wait)
+        order = self.routes.next()
+        deadline = time.monotonic() + wait
+        while limit > 0:
+            routes = {self.child(route).queue: route for route in self.leased_from(order)}
+            left = max(0.0, deadline - time.monotonic())
+            if routes:
+                # one that is resumed meanwhile is to be noticed
+                wait_for = min(left, _LOOK) if len(routes) < len(order) else left
+                if found := self.kept(self._take(routes, min(limit, BULK), wait_for)):
+                    return found
+            elif left:
+                time.sleep(min(left, self.settings.poll))
+            if time.monotonic() >= deadline:
+                break
+        return ()
+
+    def _take(self, routes: dict[bytes, Route], limit: int, wait: float) -> list[Delivery]:
+        jobs = jobs_of(self._nodes, [*routes], limit, wait)
         found: dict[Route, list[Any]] = {}
         for job in jobs:
             queue = job[0] if isinstance(job, list) and job and isinstance(job[0], bytes) else b""
@@ -75,6 +95,12 @@ class DisqueQueues(PhysicalQueues[DisqueBroker]):
             for route, some in found.items()
             for one in self.handed_out(route, self.child(route).handed_out(some))
         ]
+
+    def move_queue(self, source: str, target: str) -> int:
+        """Put the messages of each band of one queue into that of another."""
+        to = {route.band: self.child(route).queue for route in self.routes.of(target)}
+        routes = self.routes.of(source) if source != target else []
+        return sum(self.child(route).move_to(to[route.band]) for route in routes)
 
     def take(self, route: Route, limit: int, seconds: int) -> Sequence[Delivery]:
         """Take jobs of one queue."""

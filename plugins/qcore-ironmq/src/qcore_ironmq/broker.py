@@ -7,13 +7,14 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from qcore.errors import BackendError, BackendRejected, ConfigError, PayloadTooLarge
-from qcore.interfaces import Broker, Capabilities
+from qcore.errors import BackendError, BackendRejected, PayloadTooLarge
+from qcore.interfaces import Capabilities
 from qcore.model import Action, Delivery, QueueSize
 from qcore_ironmq import codec
 from qcore_ironmq.answers import ReadMessage, read, readable
 from qcore_ironmq.client import Client, NotFound
-from qcore_ironmq.dead_letters import DeadLetters
+from qcore_ironmq.dead_letters import DeadLetters, dead_letters_of
+from qcore_ironmq.looking import Shows
 from qcore_ironmq.receipt import Reservation, by_owner
 from qcore_ironmq.reservations import Tickets
 from qcore_ironmq.retention import Lasting
@@ -36,12 +37,10 @@ MAX_BYTES: Final = 256 * 1024 * 3 // 4 - COUNTERS_SIZE
 LONGEST_WAIT: Final = 30
 #: seconds a reservation lasts at most
 _LONGEST_LEASE: Final = 86_400
-#: what the queue of a queue's dead letters has behind its name
-_DEAD_LETTERS: Final = ".dead_letters"
 
 
 @call_limit.each_call(lambda broker: broker.timeout)
-class IronBroker(Broker):
+class IronBroker(Shows):
     """A queue of an IronMQ project, spoken to by its HTTP interface of version 3."""
 
     #: seconds a reservation lasts at least, by the rules of the service
@@ -53,9 +52,6 @@ class IronBroker(Broker):
         #: seconds for the requests of a call
         self.timeout = self._address.timeout
         self._queue = settings.name
-        if self._queue.endswith(_DEAD_LETTERS):
-            problem = f"name: got {self._queue!r}, which IronMQ has for another queue's dead letters"
-            raise ConfigError([f"{problem}; choose a name that does not end in {_DEAD_LETTERS}"])
         self._lease = math.ceil(settings.retry)
         if not self.least_lease <= self._lease <= _LONGEST_LEASE:
             raise BackendRejected(
@@ -65,7 +61,7 @@ class IronBroker(Broker):
         self._owner = settings.owner.hex() or "-"
         self._tickets = Tickets(f"{self._link.title}/{self._queue}")
         self._lasting = Lasting(self._link)
-        self._dead_letters = DeadLetters(self._link, f"{self._queue}{_DEAD_LETTERS}")
+        self._dead_letters = DeadLetters(self._link, dead_letters_of(self._queue))
         self._poll = settings.poll
         # processes of a cluster have an owner; its workers create the queue when they first use it
         if not (settings.create or settings.owner):

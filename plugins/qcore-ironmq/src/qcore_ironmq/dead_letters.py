@@ -6,9 +6,11 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
+from qcore.errors import ConfigError
 from qcore.model import DeadLetter
 from qcore_ironmq.answers import ReadMessage, read, readable
 from qcore_ironmq.client import NotFound
+from qcore_ironmq.looking import SHOWN, peek
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,10 +20,23 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore_ironmq.dead_letters")
 
-#: messages the service shows at most
-_SHOWN: Final = 100
 #: seconds letters are out of sight of others while more than that are listed
 _LISTED: Final = 30
+#: what the queue of a queue's dead letters has behind its name
+_SUFFIX: Final = ".dead_letters"
+
+
+def dead_letters_of(queue: str) -> str:
+    """Return the name of the queue of a queue's dead letters; no queue of a user's may have such a name.
+
+    Raises:
+        ConfigError: this one has.
+
+    """
+    if queue.endswith(_SUFFIX):
+        problem = f"name: got {queue!r}, which IronMQ has for another queue's dead letters"
+        raise ConfigError([f"{problem}; choose a name that does not end in {_SUFFIX}"])
+    return queue + _SUFFIX
 
 
 class DeadLetters:
@@ -37,11 +52,11 @@ class DeadLetters:
 
     def listed(self, limit: int, after: str | None) -> Sequence[DeadLetter]:
         """Return letters in the order they died, behind the one of this id."""
-        found = self._peeked() if self.count() <= _SHOWN else self._reserved()
+        found = self._peeked() if self.count() <= SHOWN else self._reserved()
         letters = sorted((_letter(one) for one in found), key=lambda letter: (letter.dead_since, letter.id))
         if after is not None:
             names = [letter.id for letter in letters]
-            letters = letters[names.index(after) + 1 :] if after in names else letters
+            letters = letters[names.index(after) + 1 :] if after in names else []
         return letters[:limit]
 
     def find(self, ids: Sequence[str]) -> dict[str, CountedMessage]:
@@ -65,17 +80,12 @@ class DeadLetters:
         return count
 
     def _peeked(self) -> list[ReadMessage]:
-        try:
-            path = f"/messages?n={_SHOWN}"
-            found = self._link.call("GET", self.queue, path, promised="messages")
-        except NotFound:
-            return []
-        return self._readable(found, reserved=False)
+        return self._readable(peek(self._link, self.queue, SHOWN), reserved=False)
 
     def _reserved(self) -> list[ReadMessage]:
         """Return all letters: the service shows a hundred, so they are reserved and given back."""
         found: list[ReadMessage] = []
-        asked = {"n": _SHOWN, "timeout": _LISTED, "wait": 0, "delete": False}
+        asked = {"n": SHOWN, "timeout": _LISTED, "wait": 0, "delete": False}
         try:
             while batch := self._link.call("POST", self.queue, "/reservations", asked, promised="messages"):
                 good = self._readable(batch, reserved=True)

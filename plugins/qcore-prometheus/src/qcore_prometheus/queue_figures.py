@@ -14,6 +14,7 @@ from qcore.errors import BackendError, EnvelopeError, QcoreError, QueueMissing
 from qcore.interfaces import QueueState
 from qcore.messages.head import read_head
 from qcore_queues.names import named
+from qcore_queues.view import queue_states
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,9 @@ class QueueReader:
         with runtime.brokers.connection() as broker:
             size = broker.size()
             one_queue = not broker.capabilities.queues
-            states = [QueueState("", size, oldest=broker.peek())] if one_queue else broker.queues()
+            states = (
+                [QueueState("", size, oldest=broker.peek())] if one_queue else queue_states(runtime, broker)
+            )
         self._knows_age = self._knows_age or any(one.oldest is not None for one in states)
         if time.monotonic() - self._counted_at >= _SCHEDULES:
             self._overdue = _overdue(runtime)

@@ -13,9 +13,9 @@ import pytest
 from qcore import App, Cluster, Config
 from qcore.cli.overview import statuses
 from qcore.errors import EnvelopeError
-from qcore.messages.control import PAUSED, ControlFlags, cancel_key
 from qcore.messages.sealer import STATUS, Sealer
 from qcore.model import ID_AT, Action, Outgoing, Settlement, State
+from qcore_queues.flags import PAUSED, ControlFlags, cancel_key
 
 if TYPE_CHECKING:
     from qcore import Job

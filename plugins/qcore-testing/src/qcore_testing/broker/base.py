@@ -9,7 +9,7 @@ from qcore.model import Action, Outgoing, Settlement
 from qcore_testing.contract import Contract, Stopwatch, skip_unless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from qcore.interfaces import Broker
     from qcore.model import Delivery
@@ -29,6 +29,7 @@ class MakeBroker(Protocol):
         replay_window: float = ...,
         replay_limit: int = ...,
         queues: QueueOrder | None = ...,
+        left_out: Container[str] | None = ...,
     ) -> Broker:
         """Return a new broker of the one queue of this test."""
 

@@ -1,0 +1,50 @@
+"""Queues and priorities over brokers in memory that have one queue each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import msgspec
+
+from qcore_queues.physical import PhysicalQueues
+from qcore_queues.routes import Declared, Route
+from qcore_testing.memory import MemoryBroker, make_broker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcore.interfaces import Settings
+    from qcore.model import Delivery, Outgoing
+
+
+class OneQueue(MemoryBroker):
+    """Knows no queues and no priorities."""
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Put all of them into the one."""
+        super().enqueue([msgspec.structs.replace(one, queue="", priority=0) for one in messages])
+
+
+class PhysicalMemory(PhysicalQueues[OneQueue]):
+    """A queue in memory for each queue and band."""
+
+    def __init__(self, settings: Settings, queues: Sequence[str], *, priorities: bool = True) -> None:
+        super().__init__(settings, Declared(queues=queues, priorities=priorities))
+
+    def make(self, settings: Settings, route: Route) -> OneQueue:
+        """Make the broker of one queue."""
+        name = "/".join(filter(None, (settings.name, *route.prefix.rstrip("@").split(":"))))
+        made = make_broker(attrs.evolve(settings, name=name, queues=None))
+        made.__class__ = OneQueue
+        assert isinstance(made, OneQueue)
+        return made
+
+    def take(self, route: Route, limit: int, seconds: int) -> Sequence[Delivery]:
+        """Lease from one queue."""
+        return self.child(route).lease(limit, seconds)
+
+    @property
+    def longest(self) -> int:
+        """Most seconds of a wait: none, so that it polls."""
+        return 0
