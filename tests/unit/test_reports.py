@@ -416,6 +416,33 @@ def test_a_flush_waits_for_what_is_queued() -> None:
     assert (len(slow.told), slow.flushed) == (5, 1)
 
 
+class Tracer(Tracker):
+    """Hears of runs, too."""
+
+    def qcore_post_execute(self, event: object) -> None:
+        """Keep something that a flush sends."""
+
+
+def test_one_that_hears_of_runs_is_flushed_without_a_failure() -> None:
+    """It may have something to send; one that hears of failures alone has not, and costs no thread."""
+    for tracker, flushes in ((Tracer(), 1), (Tracker(), 0)):
+        threads = threading.active_count()
+        told = reporters(tracker)
+        told.flush()
+
+        assert tracker.flushed == flushes
+        assert threading.active_count() == threads + flushes
+
+
+def test_one_that_has_not_begun_is_not_flushed() -> None:
+    """It has heard nothing."""
+    tracker = Tracer()
+    policy, _ = Policy.read("tracker", {})
+    Reporters([("tracker", tracker, policy)]).flush()
+
+    assert tracker.flushed == 0
+
+
 def test_a_program_that_runs_tasks_itself_reports_them(tmp_path: Path) -> None:
     """With `sync` a failure is reported by the program, at the latest when it ends."""
     program = tmp_path / "program.py"

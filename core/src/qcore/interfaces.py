@@ -748,7 +748,11 @@ class ErrorReporter(ABC):
 
     @abstractmethod
     def flush(self, seconds: float) -> None:
-        """Send what is waiting, for at most `seconds`."""
+        """Send what is waiting, for at most `seconds`.
+
+        It is called before a process ends, unless the reporter has no methods named like hooks and that
+        process had no failure.
+        """
 
     def wants_run(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002 - of those that choose
         """Return whether the hooks of a run are to be called; asked in the thread of the task, before it.

@@ -52,6 +52,8 @@ class Outbox:
         flush: Callable[[float], None],
         count: Callable[[int, int], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        hears_more: bool = False,
     ) -> None:
         """Make an outbox.
 
@@ -60,9 +62,11 @@ class Outbox:
             flush: sends what the receiver has buffered within so many seconds; called in the thread.
             count: told how many calls were made and how many were lost.
             clock: returns monotonic seconds.
+            hears_more: the receiver hears of more than what is put here, so it is flushed in any case.
 
         """
         self._name = name
+        self._hears_more = hears_more
         self._flush = flush
         self._count = count
         self._clock = clock
@@ -101,7 +105,7 @@ class Outbox:
 
         That function returns whether all was done.
         """
-        if self._pid != os.getpid():
+        if self._pid != os.getpid() and not (self._hears_more and self._start()):
             return lambda: True
         done = threading.Event()
 

@@ -61,7 +61,9 @@ class Reporters:
         for name, reporter, policy in reporters:
             reporter.send_arguments, reporter.secrets = policy.send_arguments, self._secrets
             reporter.cluster, reporter.label = cluster, label
-            self._all.append((reporter, policy, Outbox(name, reporter.flush, self._count)))
+            hears_more = any(one.startswith("qcore_") for one in dir(reporter))
+            outbox = Outbox(name, reporter.flush, self._count, hears_more=hears_more)
+            self._all.append((reporter, policy, outbox))
 
     def start(self) -> None:
         """Have all begin to work in this process; a second call does nothing."""
@@ -138,7 +140,9 @@ class Reporters:
         self.trouble(reason(error), error, text)
 
     def flush(self) -> None:
-        """Let all of them send what waits."""
+        """Let all of them send what waits; one that has not begun to work here has nothing."""
+        if not self._started:
+            return
         deadline = time.monotonic() + FLUSH_SECONDS
         for wait in [outbox.begin_flush(deadline) for _, _, outbox in self._all]:
             wait()

@@ -63,6 +63,30 @@ def test_a_trace_goes_from_the_program_through_the_worker(
     assert not collector.canaries()
 
 
+def test_a_replaced_worker_sends_what_it_has_recorded(
+    running: Callable[..., tuple[App, Cluster]], collector: Collector
+) -> None:
+    """Also one that has had no failure to report."""
+    app, _ = running(recycle=2)
+
+    for job in [app.enqueue("traced_tasks.drop", number) for number in range(4)]:
+        assert ended(job).state is State.SUCCESS
+
+    collector.until(lambda: len(collector.named("process traced_tasks.drop")) == 4, "two workers' spans")
+
+
+def test_a_cluster_that_is_stopped_exports_its_last_figures(
+    running: Callable[..., tuple[App, Cluster]], collector: Collector
+) -> None:
+    """Also if its supervisor has had no failure to report."""
+    app, cluster = running()
+    assert ended(app.enqueue("traced_tasks.drop", 1)).state is State.SUCCESS
+
+    cluster.stop()
+
+    assert collector.metrics["messaging.process.duration"][-1].count == 1
+
+
 def linked(span: Any) -> set[bytes]:
     """Return the spans that a span links to."""
     return {link.span_id for link in span.links}
