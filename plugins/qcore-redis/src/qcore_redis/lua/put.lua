@@ -4,8 +4,10 @@ local function put(from, to)
   local soonest = math.huge
   for i = from, to, 3 do
     local delay, id, body = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
-    local item = char(0) .. body
-    if id ~= '' then
+    local item
+    if id == '' then
+      item = char(0) .. body
+    else
       call('SET', P .. 'b:' .. id, body)
       item = char(2) .. id
     end
