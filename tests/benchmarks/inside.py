@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import os
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which a measurement is given up.
 _TIMEOUT: Final = 300.0
+#: Coroutines that enqueue at the same time.
+COROUTINES: Final = 50
 #: Tasks run before anything is timed, so that everybody has imported what they need.
 _WARM_UP: Final = 20
 #: Seconds between two tasks at low load, at random so that no polling is in step with it.
@@ -60,6 +63,29 @@ def enqueue(peer: Any, hits: Hits) -> dict[str, float]:
     if peer.waiting() != count:
         raise Odd(f"{peer.waiting()} tasks are queued, {count} were enqueued")
     return {"rate": (count - 1) / taken}
+
+
+def coroutines(peer: Any, hits: Hits) -> dict[str, float]:
+    """Return tasks a second that fifty coroutines enqueue one by one, each awaiting its own."""
+    del hits
+    peer.enqueue(0)
+    count = int(os.environ["BENCH_COUNT"])
+
+    async def enqueue(first: int) -> None:
+        for index in range(first, count, COROUTINES):
+            await peer.aenqueue(index)
+
+    async def main() -> float:
+        async with peer.enqueues():
+            await peer.aenqueue(1)
+            began = time.perf_counter()
+            await asyncio.gather(*(enqueue(2 + number) for number in range(COROUTINES)))
+            return time.perf_counter() - began
+
+    taken = asyncio.run(main())
+    if peer.waiting() != count:
+        raise Odd(f"{peer.waiting()} tasks are queued, {count} were enqueued")
+    return {"rate": (count - 2) / taken}
 
 
 def bulk(peer: Any, hits: Hits) -> dict[str, float]:
@@ -122,6 +148,7 @@ def idle(peer: Any, hits: Hits) -> dict[str, float]:
 
 MEASURES: Final[Mapping[str, Callable[[Any, Hits], dict[str, float]]]] = {
     "enqueue": enqueue,
+    "coroutines": coroutines,
     "bulk": bulk,
     "drain": drain,
     "latency": latency,

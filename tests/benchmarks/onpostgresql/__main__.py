@@ -35,6 +35,7 @@ PEERS: Final = (
 #: measure -> tasks, the figure, its unit
 MEASURES: Final = {
     "enqueue": (2_000, "rate", "tasks/s"),
+    "coroutines": (2_000, "rate", "tasks/s"),
     "bulk": (20_000, "rate", "tasks/s"),
     "drain": (5_000, "rate", "tasks/s"),
     "latency": (150, "p50", "ms"),

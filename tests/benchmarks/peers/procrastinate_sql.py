@@ -6,6 +6,7 @@ import functools
 import os
 import subprocess
 import sys
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import procrastinate  # type: ignore[import-not-found]  # it lives in its own environment
@@ -15,15 +16,18 @@ from tests.benchmarks.counter import ours
 from tests.benchmarks.peers import WORKERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
 _BULK: Final = 1000
 #: jobs that one worker process has in hand at once
 _CONCURRENCY: Final = 10
+#: connections that coroutines enqueue by; it is slower with fifty
+_POOL: Final = 10
 _URL: Final = os.environ["BENCH_URL"]
 
 app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=_URL))
 _hits = ours()
+_of_coroutines: list[Any] = []
 _running: list[subprocess.Popen[bytes]] = []
 
 
@@ -44,6 +48,22 @@ def _ready() -> Any:
 def enqueue(index: int) -> None:
     """Put one task on the queue."""
     _ready().defer(index=index)
+
+
+@asynccontextmanager
+async def enqueues() -> AsyncIterator[None]:
+    """Enter what coroutines need to enqueue: a pool of connections."""
+    _ready()
+    pool = procrastinate.PsycopgConnector(conninfo=_URL, min_size=_POOL, max_size=_POOL)
+    mine = procrastinate.App(connector=pool)
+    async with mine.open_async():
+        _of_coroutines.append(mine.configure_task("hit", allow_unknown=True))
+        yield
+
+
+async def aenqueue(index: int) -> None:
+    """Put one task on the queue, in a coroutine."""
+    await _of_coroutines[-1].defer_async(index=index)
 
 
 def enqueue_many(indexes: Iterable[int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from qcore import App, Cluster, Config
@@ -12,6 +13,7 @@ from tests.benchmarks.peers import WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractAsyncContextManager
 
 _BULK: Final = 1000
 
@@ -46,6 +48,16 @@ def _cluster() -> Cluster:
 def enqueue(index: int) -> None:
     """Put one task on the queue."""
     hit.enqueue(index)
+
+
+def enqueues() -> AbstractAsyncContextManager[None]:
+    """Enter what coroutines need to enqueue."""
+    return nullcontext()
+
+
+async def aenqueue(index: int) -> None:
+    """Put one task on the queue, in a coroutine."""
+    await hit.aenqueue(index)
 
 
 def enqueue_many(indexes: Iterable[int]) -> None:
