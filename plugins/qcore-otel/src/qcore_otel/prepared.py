@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.metrics import MeterProvider as MeterProviderOfTheApi
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+from qcore_otel.conventions import SCOPE
+from qcore_otel.session import LeanSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,7 +36,7 @@ class _Prepared:
     def make(self, kinds: Iterable[type]) -> None:
         """Make them for the processes that are forked from this one."""
         self._maker = os.getpid()
-        self._exporters = {kind: kind() for kind in kinds if kind.__module__.startswith(_FORKABLE)}
+        self._exporters = {kind: _make(kind) for kind in kinds if kind.__module__.startswith(_FORKABLE)}
         # Others than those of the SDK may depend on the process.
         detects = os.environ.get("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "").strip()
         self._resource = None if detects else Resource.create()
@@ -56,6 +62,27 @@ class _Prepared:
 
 
 PREPARED: Final = _Prepared()
+
+
+def _make(kind: type) -> Any:  # noqa: ANN401 - of any package
+    """Make an exporter, and have it export a span to nobody: what is done once is done before the fork."""
+    if any("CREDENTIAL_PROVIDER" in name for name in os.environ):
+        return kind()
+    session = LeanSession()
+    made = kind(session=session)
+    if isinstance(made, SpanExporter):
+        session.rehearses = True
+        made.export([_span()])
+        session.rehearses = False
+    return made
+
+
+def _span() -> ReadableSpan:
+    tracer = TracerProvider(ALWAYS_ON, shutdown_on_exit=False).get_tracer(SCOPE)
+    span = tracer.start_span("rehearsal")
+    span.end()
+    assert isinstance(span, ReadableSpan)
+    return span
 
 
 class LateMeterProvider(MeterProviderOfTheApi):
