@@ -26,6 +26,20 @@ class OneQueue(MemoryBroker):
         super().enqueue([msgspec.structs.replace(one, queue="", priority=0) for one in messages])
 
 
+def one_queue(settings: Settings) -> OneQueue:
+    """Return a broker of one queue."""
+    made = make_broker(attrs.evolve(settings, queues=None))
+    made.__class__ = OneQueue
+    assert isinstance(made, OneQueue)
+    made.capabilities = attrs.evolve(made.capabilities, queues=False)
+    return made
+
+
+def memory_name(name: str, route: Route) -> str:
+    """Return the name of a queue in memory: no other has it, because no name has a slash."""
+    return f"{name}/{route.queue}/{route.band_word}" if route != Route() else name
+
+
 class PhysicalMemory(PhysicalQueues[OneQueue]):
     """A queue in memory for each queue and band."""
 
@@ -34,11 +48,7 @@ class PhysicalMemory(PhysicalQueues[OneQueue]):
 
     def make(self, settings: Settings, route: Route) -> OneQueue:
         """Make the broker of one queue."""
-        name = "/".join(filter(None, (settings.name, *route.prefix.rstrip("@").split(":"))))
-        made = make_broker(attrs.evolve(settings, name=name, queues=None))
-        made.__class__ = OneQueue
-        assert isinstance(made, OneQueue)
-        return made
+        return one_queue(attrs.evolve(settings, name=memory_name(settings.name, route)))
 
     def take(self, route: Route, limit: int, seconds: int) -> Sequence[Delivery]:
         """Lease from one queue."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from qcore.interfaces import Settings
-from qcore_testing.broker import DECLARED, QueueContract
+from qcore_queues.routes import check_declared
+from qcore_testing.broker import DECLARED, PhysicalQueueContract, QueueContract
 from qcore_testing.memory import MemorySettings
-from tests.conformance.physical import PhysicalMemory
+from tests.conformance.physical import PhysicalMemory, memory_name, one_queue
 from tests.conformance.running import run
 
 if TYPE_CHECKING:
@@ -17,25 +18,56 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Broker
     from qcore.model import Delivery
+    from qcore_queues.order import QueueOrder
+    from qcore_queues.routes import Route
 
 pytestmark = pytest.mark.portable
 
 
-def maker(kind: type[PhysicalMemory] = PhysicalMemory) -> Callable[..., Broker]:
+def declaring(kind: type[PhysicalMemory] = PhysicalMemory) -> Callable[..., Broker]:
     """Return a maker of brokers of one name."""
     sections = {"memory": MemorySettings()}
-    return lambda name="kit", poll=0.02, **fields: kind(
-        Settings(name=name, sections=sections, poll=poll, **fields), DECLARED
-    )
+
+    def declare(
+        declared: Sequence[str] = (),
+        *,
+        priorities: bool = False,
+        order: QueueOrder | None = None,
+        name: str = "kit",
+        poll: float = 0.02,
+        **fields: Any,
+    ) -> Broker:
+        settings = Settings(name=name, poll=poll, queues=order, sections=sections, **fields)
+        if declared or priorities:
+            check_declared(declared)
+            return kind(settings, declared, priorities=priorities)
+        return one_queue(settings)
+
+    return declare
 
 
-class TestPhysicalMemory(QueueContract):
+def maker(kind: type[PhysicalMemory] = PhysicalMemory) -> Callable[..., Broker]:
+    """Return a maker of brokers with the queues of the contract."""
+    declare = declaring(kind)
+    return lambda queues=None, **fields: declare(DECLARED, priorities=True, order=queues, **fields)
+
+
+class TestPhysicalMemory(PhysicalQueueContract):
     """PhysicalQueues keeps to what Broker says of queues, whatever stands behind it."""
 
+    queues_setting: ClassVar[str] = "queues"
+    priorities_setting: ClassVar[str] = "priorities"
+    makes_queues: ClassVar[bool] = False
+
     @pytest.fixture
-    def make(self) -> Callable[..., Broker]:
+    def declare(self) -> Callable[..., Broker]:
         """Return a maker of brokers of one name."""
-        return maker()
+        return declaring()
+
+    @classmethod
+    def physical_names(cls, name: str, route: Route) -> set[str]:
+        """Return the name in memory, where dead letters are in no other queue."""
+        return {memory_name(name, route), f"{memory_name(name, route)}/dead"}
 
 
 class LeavesNothingOut(PhysicalMemory):

@@ -6,14 +6,16 @@ import itertools
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import attrs
 import msgspec
 import pytest
 
 from qcore.interfaces import Settings
 from qcore_disque import DisqueBroker
-from qcore_disque.several import DisqueQueues
+from qcore_disque.dead_letters import dead_letters_of
+from qcore_disque.several import DisqueQueues, queue_of
 from qcore_testing import BrokerContract
-from qcore_testing.broker import DECLARED, QueueContract
+from qcore_testing.broker import PhysicalQueueContract
 from qcore_testing.processes import frozen
 from qcore_testing.server_line import ServerLine
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker
     from qcore.model import Outgoing, Settlement
     from qcore_disque.nodes import Nodes
+    from qcore_queues.order import QueueOrder
+    from qcore_queues.routes import Route
     from qcore_testing.contract import Outage
 
 #: every Python asks the built-in brokers the same: this takes the oldest one only
@@ -40,10 +44,7 @@ class QuickBroker(DisqueBroker):
     """Speaks of seconds of the stand-in's quicker clock where a caller speaks of the tests'."""
 
     def __init__(self, settings: Settings, nodes: Nodes | None = None) -> None:
-        fields: dict[str, Any] = {
-            name: getattr(settings, name) for name in ("name", "bulk", "poll", "owner", "sections")
-        }
-        super().__init__(Settings(retry=settings.retry * QUICKER, **fields), nodes)
+        super().__init__(attrs.evolve(settings, retry=settings.retry * QUICKER), nodes)
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Delay by as many seconds of the stand-in."""
@@ -72,8 +73,6 @@ class _Disque:
     """What the tests of both need; Disque counts whole seconds, which are quarters here."""
 
     time_unit = 1 / QUICKER
-    kind: ClassVar[type[QuickBroker | QuickQueues]] = QuickBroker
-    sections: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture
     def apart(self) -> str:
@@ -99,8 +98,8 @@ class _Disque:
         node = f"127.0.0.1:{request.getfixturevalue('line').port}" if cut else quick.node
         # nobody need wait for a frozen server as long as users do
         timeout = 2.0 if "freeze_server" in request.fixturenames else 5.0
-        sections = {"disque_nodes": [node], "disque_timeout": timeout} | self.sections
-        return lambda name="kit", **fields: self.kind(
+        sections = {"disque_nodes": [node], "disque_timeout": timeout}
+        return lambda name="kit", **fields: QuickBroker(
             Settings(name=name + apart, sections=sections, **fields)
         )
 
@@ -119,8 +118,42 @@ class TestDisqueBroker(_Disque, BrokerContract):
     """DisqueBroker keeps to Broker."""
 
 
-class TestDisqueQueues(_Disque, QueueContract):
+class TestDisqueQueues(PhysicalQueueContract, _Disque):
     """DisqueQueues keeps to what Broker says of queues."""
 
-    kind = QuickQueues
-    sections: ClassVar[dict[str, Any]] = {"disque_queues": [*DECLARED], "disque_priorities": True}
+    queues_setting: ClassVar[str] = "disque_queues"
+    priorities_setting: ClassVar[str] = "disque_priorities"
+    makes_queues: ClassVar[bool] = False
+
+    @pytest.fixture
+    def declare(self, quick: Server, apart: str) -> Callable[..., Broker]:
+        """Return a maker of brokers of one name."""
+
+        def declare(
+            declared: Sequence[str] = (),
+            *,
+            priorities: bool = False,
+            order: QueueOrder | None = None,
+            name: str = "kit",
+            **fields: Any,
+        ) -> Broker:
+            sections = {
+                "disque_nodes": [quick.node],
+                "disque_queues": [*declared],
+                "disque_priorities": priorities,
+            }
+            kind = QuickQueues if declared or priorities else QuickBroker
+            return kind(Settings(name=name + apart, queues=order, sections=sections, **fields))
+
+        return declare
+
+    @pytest.fixture
+    def requests(self, quick: Server) -> Callable[[], int]:
+        """Return what counts the commands."""
+        return lambda: int(quick.ask("DEBUG", "ASKED"))
+
+    @classmethod
+    def physical_names(cls, name: str, route: Route) -> set[str]:
+        """Return the names at Disque."""
+        queue = queue_of(name, route)
+        return {queue, dead_letters_of(queue.encode()).decode()}

@@ -6,14 +6,16 @@ import itertools
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import attrs
 import msgspec
 import pytest
 
 from qcore.interfaces import Settings
 from qcore_ironmq import IronBroker, IronSettings
-from qcore_ironmq.several import IronQueues
+from qcore_ironmq.dead_letters import dead_letters_of
+from qcore_ironmq.several import IronQueues, queue_of
 from qcore_testing import BrokerContract
-from qcore_testing.broker import DECLARED, QueueContract
+from qcore_testing.broker import PhysicalQueueContract
 from qcore_testing.processes import frozen
 from qcore_testing.server_line import ServerLine
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker
     from qcore.model import Outgoing, Settlement
     from qcore_ironmq.client import Client
+    from qcore_queues.order import QueueOrder
+    from qcore_queues.routes import Route
     from qcore_testing.contract import Outage
 
 #: every Python asks the built-in brokers the same: this takes the oldest one only
@@ -43,10 +47,7 @@ class QuickBroker(IronBroker):
     least_lease = 1
 
     def __init__(self, settings: Settings, link: Client | None = None) -> None:
-        fields: dict[str, Any] = {
-            name: getattr(settings, name) for name in ("name", "bulk", "poll", "owner", "sections")
-        }
-        super().__init__(Settings(retry=settings.retry * QUICKER, **fields), link)
+        super().__init__(attrs.evolve(settings, retry=settings.retry * QUICKER), link)
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Delay by as many seconds of the stand-in."""
@@ -79,8 +80,6 @@ class _Iron:
     """What the tests of both need; IronMQ counts whole seconds, which are quarters here."""
 
     time_unit = 1 / QUICKER
-    kind: ClassVar[type[QuickBroker | QuickQueues]] = QuickBroker
-    fields: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture
     def apart(self) -> str:
@@ -106,10 +105,8 @@ class _Iron:
         port = request.getfixturevalue("line").port if cut else quick.port
         # nobody need wait for a frozen server as long as users do
         timeout = 2.0 if "freeze_server" in request.fixturenames else 10.0
-        sections = {
-            "iron_mq": IronSettings(**{**quick.settings, "port": port}, timeout=timeout, **self.fields)
-        }
-        return lambda name="kit", **fields: self.kind(
+        sections = {"iron_mq": IronSettings(**{**quick.settings, "port": port}, timeout=timeout)}
+        return lambda name="kit", **fields: QuickBroker(
             Settings(name=name + apart, sections=sections, **fields)
         )
 
@@ -128,8 +125,38 @@ class TestIronBroker(_Iron, BrokerContract):
     """IronBroker keeps to Broker."""
 
 
-class TestIronQueues(_Iron, QueueContract):
+class TestIronQueues(PhysicalQueueContract, _Iron):
     """IronQueues keeps to what Broker says of queues."""
 
-    kind = QuickQueues
-    fields: ClassVar[dict[str, Any]] = {"queues": [*DECLARED], "priorities": True}
+    queues_setting: ClassVar[str] = "iron_mq.queues"
+    priorities_setting: ClassVar[str] = "iron_mq.priorities"
+
+    @pytest.fixture
+    def declare(self, quick: Server, apart: str) -> Callable[..., Broker]:
+        """Return a maker of brokers of one name."""
+
+        def declare(
+            declared: Sequence[str] = (),
+            *,
+            priorities: bool = False,
+            order: QueueOrder | None = None,
+            name: str = "kit",
+            **fields: Any,
+        ) -> Broker:
+            section = IronSettings(**quick.settings, queues=[*declared], priorities=priorities)
+            kind = QuickQueues if declared or priorities else QuickBroker
+            sections = {"iron_mq": section}
+            return kind(Settings(name=name + apart, queues=order, sections=sections, **fields))
+
+        return declare
+
+    @pytest.fixture
+    def requests(self, quick: Server) -> Callable[[], int]:
+        """Return what counts the requests."""
+        return quick.requests
+
+    @classmethod
+    def physical_names(cls, name: str, route: Route) -> set[str]:
+        """Return the names in the project."""
+        queue = queue_of(name, route)
+        return {queue, dead_letters_of(queue)}

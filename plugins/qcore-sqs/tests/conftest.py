@@ -29,11 +29,14 @@ NEEDED = ("moto", "flask", "flask_cors")
 class Sqs:
     """A server of SQS's protocol that can produce errors."""
 
-    def __init__(self) -> None:
+    def __init__(self, speed: float = 1.0) -> None:
         program = str(Path(__file__).with_name("server.py"))
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", program], stdout=subprocess.PIPE, env=environment, text=True
+            [sys.executable, "-W", "ignore", program, str(speed)],
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
@@ -90,7 +93,7 @@ def descriptions() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def start() -> Iterator[Callable[[], Sqs]]:
+def start() -> Iterator[Callable[..., Sqs]]:
     """Return a function that starts a server; all end with the session."""
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         said = f"{', '.join(missing)} not installed; pip install ./plugins/qcore-sqs[test]"
@@ -99,8 +102,8 @@ def start() -> Iterator[Callable[[], Sqs]]:
         pytest.skip(said)
     started: list[Sqs] = []
 
-    def start() -> Sqs:
-        started.append(Sqs())
+    def start(speed: float = 1.0) -> Sqs:
+        started.append(Sqs(speed))
         return started[-1]
 
     yield start
@@ -109,7 +112,7 @@ def start() -> Iterator[Callable[[], Sqs]]:
 
 
 @pytest.fixture(scope="session")
-def shared(start: Callable[[], Sqs]) -> Sqs:
+def shared(start: Callable[..., Sqs]) -> Sqs:
     """Return the server most tests share."""
     return start()
 

@@ -1,6 +1,7 @@
 """moto's SQS in a process of its own, made to err as the real one does.
 
-`python server.py` prints the port it listens on. A GET of /state tells how often what was asked; a
+`python server.py` prints the port it listens on, and its clock goes so many times as fast as the first
+argument says. A GET of /state tells how often what was asked; a
 POST of /state with a JSON object sets what is to go wrong, see `Wrongs`; /reset forgets everything.
 A POST of /pass has the clock go forward by `seconds`, so that no test waits for delays and leases.
 
@@ -49,16 +50,18 @@ Reply = tuple[str, dict[str, Any]]
 class Clock:
     """The time of the server, which tests have pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, speed: float) -> None:
+        self.speed = speed
+        self._began = time.time()
         #: seconds that have passed on request
         self.passed = 0.0
 
     def now(self) -> float:
         """Return epoch seconds."""
-        return time.time() + self.passed
+        return self._began + (time.time() - self._began) * self.speed + self.passed
 
 
-CLOCK = Clock()
+CLOCK = Clock(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)
 # moto asks its clock a hundred times for each message there is, by way of three datetimes: a request
 # on a queue of 400 messages took 0.7 seconds, nearly all of it that
 moto.sqs.models.unix_time_millis = lambda: CLOCK.now() * 1000
@@ -176,7 +179,7 @@ class Server:
 
     def _serve(self, operation: str, told: dict[str, Any], environ: dict[str, Any]) -> Reply:
         wait = told.pop("WaitTimeSeconds", 0) if operation == "ReceiveMessage" else 0
-        end, times_reset = time.monotonic() + wait, self._times_reset
+        end, times_reset = time.monotonic() + wait / CLOCK.speed, self._times_reset
         while True:
             with self._lock:
                 if times_reset != self._times_reset:
@@ -305,6 +308,8 @@ class Server:
         status, told = reply
         data = json.dumps(told).encode()
         headers = [("Content-Type", "application/x-amz-json-1.0"), ("Content-Length", str(len(data)))]
+        # of which `Date` has whole seconds
+        headers.append(("X-Clock", repr(CLOCK.now())))
         start(status, headers)
         return [data]
 
@@ -350,6 +355,10 @@ class Handler(WSGIRequestHandler):
     """Keeps connections open and says nothing."""
 
     protocol_version = "HTTP/1.1"
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time of an answer."""
+        return super().date_time_string(CLOCK.now() if timestamp is None else timestamp)
 
     def log(self, *args: Any) -> None:
         """Say nothing."""

@@ -4,37 +4,76 @@ from __future__ import annotations
 
 import base64
 import uuid
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import attrs
 import boto3
+import msgspec
 import pytest
 
 from qcore.interfaces import Settings
-from qcore_sqs import dead_letters
-from qcore_sqs.several import broker_of
+from qcore_sqs import SqsBroker, SqsSettings, dead_letters, purging
+from qcore_sqs.queues import Queues
+from qcore_sqs.several import SqsQueues, settings_of
 from qcore_testing import BrokerContract
-from qcore_testing.broker import DECLARED, QueueContract
+from qcore_testing.broker import PhysicalQueueContract
 from qcore_testing.processes import frozen
 from qcore_testing.server_line import ServerLine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from qcore.interfaces import Broker
+    from qcore.model import Outgoing, Settlement
+    from qcore_queues.order import QueueOrder
+    from qcore_queues.routes import Route
     from qcore_testing.contract import Outage
 
     from .conftest import Sqs
 
 
-#: SQS counts whole seconds: minutes, on the oldest Python only
+#: every Python asks the built-in brokers the same: this takes the oldest one only
 pytestmark = pytest.mark.slow
+
+#: seconds of the server in one second of the tests: SQS counts whole seconds
+QUICKER: Final = 4
+
+
+class QuickBroker(SqsBroker):
+    """Speaks of seconds of the server's quicker clock where a caller speaks of the tests'."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(attrs.evolve(settings, retry=settings.retry * QUICKER))
+
+    def enqueue(self, messages: Sequence[Outgoing]) -> None:
+        """Delay by as many seconds of the server."""
+        super().enqueue([msgspec.structs.replace(one, delay=one.delay * QUICKER) for one in messages])
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Delay by as many seconds of the server."""
+        super().settle([msgspec.structs.replace(one, delay=one.delay * QUICKER) for one in settlements])
+
+    def extend(self, receipts: Sequence[bytes], seconds: float) -> None:
+        """Extend by as many seconds of the server."""
+        super().extend(receipts, seconds * QUICKER)
+
+
+class QuickQueues(SqsQueues):
+    """Does the same with several queues."""
+
+    kind = QuickBroker
+
+
+@pytest.fixture(scope="session")
+def shared(start: Callable[..., Sqs]) -> Sqs:
+    """Return a server whose seconds are shorter."""
+    return start(QUICKER)
 
 
 class _Sqs:
-    """The settings of the contract for all queues of SQS."""
+    """What the tests of all need; SQS counts whole seconds, which are quarters here."""
 
-    #: SQS counts in whole seconds
-    time_unit: ClassVar[float] = 1.0
+    time_unit: ClassVar[float] = 1 / QUICKER
     #: it keeps no order, even if moto does
     ordered: ClassVar[bool] = False
     message_count: ClassVar[int] = 120
@@ -48,15 +87,22 @@ class _Sqs:
         made.close()
 
     @pytest.fixture
+    def patched(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have the broker go by the server's clock."""
+        # seconds for which letters are invisible when a process dies that reads them
+        monkeypatch.setattr(dead_letters, "_READING", 3 * QUICKER)
+        # a fraction of a second is a second of the tests
+        monkeypatch.setattr(purging, "_now", _clock_of)
+
+    @pytest.fixture
     def make(
         self,
         section: Callable[..., Any],
-        monkeypatch: pytest.MonkeyPatch,
+        patched: None,
         request: pytest.FixtureRequest,
     ) -> Callable[..., Broker]:
         """Return a factory of brokers of one name."""
-        # seconds for which letters are invisible when a process dies that reads them
-        monkeypatch.setattr(dead_letters, "_READING", 6)
+        del patched
         how = dict(self.fields)
         if "restart_server" in request.fixturenames:
             how["endpoint_url"] = f"http://127.0.0.1:{request.getfixturevalue('line').port}"
@@ -64,7 +110,7 @@ class _Sqs:
             # nobody need wait for a frozen server as long as users do
             how["timeout"] = 4.0
         sections = {"sqs": section(**how)}
-        return lambda name="kit", **fields: broker_of(Settings(name=name, sections=sections, **fields))
+        return lambda name="kit", **fields: QuickBroker(Settings(name=name, sections=sections, **fields))
 
     @pytest.fixture
     def put_raw(self, sqs: Any) -> Callable[[bytes], None]:
@@ -101,6 +147,10 @@ class _Sqs:
         return lambda: frozen(sqs.pid)
 
 
+def _clock_of(answer: dict[str, Any]) -> float:
+    return float(answer["ResponseMetadata"]["HTTPHeaders"]["x-clock"])
+
+
 class TestSqsBroker(_Sqs, BrokerContract):
     """SqsBroker fulfils the contract of Broker on a standard queue."""
 
@@ -112,8 +162,39 @@ class TestFifoBroker(_Sqs, BrokerContract):
     fields: ClassVar[dict[str, Any]] = {"fifo": True}
 
 
-@pytest.mark.further
-class TestSqsQueues(_Sqs, QueueContract):
+class TestSqsQueues(PhysicalQueueContract, _Sqs):
     """SqsQueues fulfils what Broker says of queues."""
 
-    fields: ClassVar[dict[str, Any]] = {"queues": [*DECLARED], "priorities": True}
+    queues_setting: ClassVar[str] = "sqs.queues"
+    priorities_setting: ClassVar[str] = "sqs.priorities"
+
+    @pytest.fixture
+    def declare(self, section: Callable[..., Any], patched: None) -> Callable[..., Broker]:
+        """Return a factory of brokers of one name."""
+        del patched
+
+        def declare(
+            declared: Sequence[str] = (),
+            *,
+            priorities: bool = False,
+            order: QueueOrder | None = None,
+            name: str = "kit",
+            **fields: Any,
+        ) -> Broker:
+            sections = {"sqs": section(queues=[*declared], priorities=priorities)}
+            kind = QuickQueues if declared or priorities else QuickBroker
+            return kind(Settings(name=name, queues=order, sections=sections, **fields))
+
+        return declare
+
+    @pytest.fixture
+    def requests(self, sqs: Sqs) -> Callable[[], int]:
+        """Return what counts the requests."""
+        return lambda: sum(sqs.asked().values())
+
+    @classmethod
+    def physical_names(cls, name: str, route: Route) -> set[str]:
+        """Return the names at SQS."""
+        section = SqsSettings(queues=["mail"], aws_region="eu-west-1")
+        queues = Queues(settings_of(Settings(name=name, sections={"sqs": section}), route))
+        return {queues.name, queues.dead_letters_name}

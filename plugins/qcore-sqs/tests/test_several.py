@@ -5,23 +5,24 @@ from __future__ import annotations
 import string
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.errors import ConfigError, NotSupported, QueueMissing
 from qcore.interfaces import Settings
-from qcore.model import Action, Settlement
 from qcore_queues.order import QueueOrder
 from qcore_queues.routes import Route
-from qcore_sqs import SqsBroker, SqsSettings
+from qcore_sqs import SqsSettings
 from qcore_sqs.checks import check
 from qcore_sqs.queues import Queues
 from qcore_sqs.several import broker_of, settings_of
-from qcore_testing.broker.base import acks, bodies, message
+from qcore_testing.broker.base import bodies, message
+from qcore_testing.queue_cluster import check_queues_of_a_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from qcore.interfaces import Broker
 
@@ -72,20 +73,6 @@ def test_two_routes_never_meet(one: tuple[str, Route, bool], other: tuple[str, R
     assert one == other or not names[0] & names[1]
 
 
-def test_the_requests_are_those_of_before(sqs: Sqs, new: Callable[..., Broker]) -> None:
-    """Who declares no queues makes no request more; nor does a producer of the default queue."""
-    asked = []
-    for fields in ({}, {"queues": ["reports"], "priorities": True}):
-        before = sqs.asked()
-        broker = new(**fields)
-        broker.enqueue([message(b"one"), message(b"two")])
-        asked.append({what: count - before.get(what, 0) for what, count in sqs.asked().items()})
-        broker.settle(acks([*new().lease(10, 0.0)]))
-        sqs.reset()
-    assert type(new()) is SqsBroker
-    assert asked[0] == asked[1]
-
-
 def test_a_lease_asks_until_a_queue_has_something(sqs: Sqs, new: Callable[..., Broker]) -> None:
     """One request for each queue that is empty, the highest band first."""
     broker = new(["reports", "default"], queues=["reports"], priorities=True)
@@ -111,46 +98,6 @@ def test_a_waiting_worker_looks_at_each_queue(sqs: Sqs, new: Callable[..., Broke
     assert new(["reports"], queues=["reports"]).capabilities.long_poll
 
 
-def test_the_default_queue_is_that_of_before(new: Callable[..., Broker]) -> None:
-    """What was enqueued, leased or dead-lettered before queues were declared is found, and the other way."""
-    plain = new()
-    plain.enqueue([message(b"leased"), message(b"dead")])
-    leased, dead = plain.lease(2, 0.0)
-    plain.settle([Settlement(dead.receipt, Action.DEAD_LETTER, reason="no")])
-    declared = new(queues=["reports"], priorities=True)
-
-    declared.settle([Settlement(leased.receipt, Action.RELEASE)])
-    assert bodies(declared.lease(5, 0.0)) == [b"leased"]
-    (letter,) = declared.dead_letters()
-    assert declared.requeue([letter.id]) == 1
-    assert bodies(plain.lease(5, 0.0)) == [b"dead"]
-
-
-def test_a_queue_that_is_not_declared_is_refused(new: Callable[..., Broker]) -> None:
-    """One error names the setting."""
-    rule = "sqs.queues declares default, reports; add it there"
-    with pytest.raises(NotSupported, match=f"queue='nail': {rule}"):
-        new(queues=["reports"]).enqueue([message(b"wrong", queue="nail")])
-    with pytest.raises(NotSupported, match=r"priority=5: sqs\.priorities is false"):
-        new(queues=["reports"]).enqueue([message(b"wrong", priority=5)])
-    with pytest.raises(ConfigError, match=f"queues: got 'nail'; {rule}"):
-        new(["nail"], queues=["reports"])
-    with pytest.raises(ValueError, match="a name in queues must be 1 to 64 letters"):
-        SqsSettings(queues=["a b"])
-
-
-def test_queues_are_looked_for_without_making_any(sqs: Sqs, new: Callable[..., Broker]) -> None:
-    """A command that makes no queue says so if none is there, and counts those that are."""
-    with pytest.raises(QueueMissing, match="there is no queue 'mail'"):
-        new(create=False, queues=["reports"])
-    new(queues=["reports"]).enqueue([message(b"one", queue="reports")])
-
-    looking = new(create=False, queues=["reports"])
-
-    assert [(one.name, one.size.ready) for one in looking.queues()] == [("", 0), ("reports", 1)]
-    assert sqs.asked()["CreateQueue"] == 1
-
-
 def test_doctor_looks_at_each_queue(section: Callable[..., SqsSettings]) -> None:
     """Each queue at SQS is named, with how long it keeps messages or that it will be created."""
     settings = Settings(name="mail", sections={"sqs": section(queues=["reports"])})
@@ -158,18 +105,9 @@ def test_doctor_looks_at_each_queue(section: Callable[..., SqsSettings]) -> None
     assert check(settings).count("will be created when the first task is enqueued") == 2
 
 
-def test_receipts_and_letters_say_of_which_queue_they_are(new: Callable[..., Broker]) -> None:
-    """Another connection settles, extends and requeues, and each band is leased before the next."""
-    broker, other = (new(queues=["reports"], priorities=True) for _ in range(2))
-    broker.enqueue([message(b"%d" % each, queue="reports", priority=each) for each in (0, 1, -1)])
-    leased = [broker.lease(1, 0.0)[0] for _ in range(3)]
-    assert bodies(leased) == [b"1", b"0", b"-1"]
-    assert [one.receipt.partition(b"@")[0] for one in leased] == [b"reports:high", b"reports", b"reports:low"]
-
-    other.extend([*(one.receipt for one in leased), b"reports@", b"nail@", b"@"], 60.0)
-    other.settle([Settlement(one.receipt, Action.DEAD_LETTER, reason="no") for one in leased])
-
-    ids = [letter.id for letter in other.dead_letters()]
-    assert sorted(one.partition("@")[0] for one in ids) == ["reports", "reports:high", "reports:low"]
-    assert broker.requeue(["reports@none", "none", *ids]) == 3
-    assert [other.lease(1, 0.0)[0].body for _ in range(3)] == [b"1", b"0", b"-1"]
+def test_a_cluster_runs_its_queues(section: Callable[..., SqsSettings], tmp_path: Path) -> None:
+    """Strictly in their order, by weights, by priority; and a paused one waits."""
+    told = attrs.asdict(
+        section(queues=["mail", "reports"], priorities=True), filter=lambda _, value: bool(value)
+    )
+    check_queues_of_a_cluster({"sqs": told}, tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
@@ -39,6 +39,9 @@ def settings_of(settings: Settings, route: Route) -> Settings:
 class SqsQueues(PhysicalQueues[SqsBroker]):
     """Queues and priorities at SQS, which looks at one queue in a request."""
 
+    #: of each queue
+    kind: ClassVar[type[SqsBroker]] = SqsBroker
+
     def __init__(self, settings: Settings) -> None:
         section = _section(settings)
         declared = Declared(
@@ -51,7 +54,7 @@ class SqsQueues(PhysicalQueues[SqsBroker]):
 
     def make(self, settings: Settings, route: Route) -> SqsBroker:
         """Make the broker of one queue; all brokers of a process share a client."""
-        return SqsBroker(settings_of(settings, route))
+        return self.kind(settings_of(settings, route))
 
     def take(self, route: Route, limit: int, seconds: int) -> Sequence[Delivery]:
         """Lease from one queue by one request."""

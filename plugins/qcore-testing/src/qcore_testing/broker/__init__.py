@@ -11,6 +11,7 @@ from qcore_testing.broker.garbage import GarbageRules
 from qcore_testing.broker.lease import LeaseRules
 from qcore_testing.broker.namespaces import NamespaceRules
 from qcore_testing.broker.outages import OutageRules
+from qcore_testing.broker.physical import PhysicalRules
 from qcore_testing.broker.precision import PrecisionRules
 from qcore_testing.broker.queue_calls import QueueCallRules
 from qcore_testing.broker.queues import DECLARED, QueueRules
@@ -76,4 +77,12 @@ class QueueContract(QueueRules, QueueCallRules, DeadLetterRules, ReceiptRules):
     """
 
 
-__all__ = ["DECLARED", "BrokerContract", "QueueContract"]
+class PhysicalQueueContract(PhysicalRules, QueueContract):
+    """The same for a broker of `qcore_queues.physical`, and what such brokers have in common.
+
+    Override the fixture `declare` and the method `physical_names`, and set `queues_setting` and
+    `priorities_setting`; the fixture `make` is made of `declare`.
+    """
+
+
+__all__ = ["DECLARED", "BrokerContract", "PhysicalQueueContract", "QueueContract"]

@@ -165,7 +165,7 @@ class QueueCallRules(QueueTests):
         broker = self.with_queues(new)
         if not broker.capabilities.moves_queues:
             with pytest.raises(NotSupported):
-                broker.move_queue("mail", "old")
+                broker.move_queue("mail", "reports")
             return
         self.enqueue_four(broker)
         self.put(broker, *numbered(3))
@@ -174,15 +174,15 @@ class QueueCallRules(QueueTests):
         self.settle(broker, again[0], Action.RETRY, failures=3)
         broker.enqueue([message(b"later", queue="mail", delay=600.0)])
 
-        assert broker.move_queue("mail", "old") == 5
-        assert broker.move_queue("mail", "old") == 0
-        old = self.some(new(queues=QueueOrder(["old"])), 4)
+        assert broker.move_queue("mail", "reports") == 5
+        assert broker.move_queue("mail", "reports") == 0
+        old = self.some(new(queues=QueueOrder(["reports"])), 4)
         assert {one.body: one.failures for one in old} == {b"9": 3, b"3": 0, b"0": 0, b"-7": 0}
         assert self.by_priority(broker, *bodies(old)) == self.by_priority(broker, b"9", b"3", b"0", b"-7")
         assert old[0].deliveries + old[1].deliveries == 3
         assert broker.size().delayed in {1, None}
-        assert broker.move_queue("", "old") == 3
-        assert bodies(self.some(new(queues=QueueOrder(["old"])), 3)) == numbered(3)
+        assert broker.move_queue("", "reports") == 3
+        assert bodies(self.some(new(queues=QueueOrder(["reports"])), 3)) == numbered(3)
 
         broker.enqueue([message(b"last", queue="mail")])
         assert broker.move_queue("mail", "") == 1
