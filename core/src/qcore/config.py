@@ -55,6 +55,9 @@ class Config(options.Options):
     # the keys once they were read or created, so that a process always uses the same ones
     _keys: list[tuple[str, ...]] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
+    # looked for once: workers have it from the process that they are forked from
+    _secret_texts: list[frozenset[str]] = attrs.field(factory=list, init=False, repr=False, eq=False)
+
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any], plugins: Plugins | None = None) -> Self:
         """Check a table of settings and return its Config.
@@ -270,6 +273,12 @@ class Config(options.Options):
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         reporters = {name: dict(settings) for name, settings in self.error_reporter.items()}
         return {**plain, "secret_key": list(self.secret_key) or None, "error_reporter": reporters, **self.raw}
+
+    def secret_texts(self) -> frozenset[str]:
+        """Return every text in it that must not be shown."""
+        if not self._secret_texts:
+            self._secret_texts.append(frozenset(wording.secrets_of(self.as_dict())))
+        return self._secret_texts[0]
 
     def redacted(self) -> dict[str, Any]:
         """Return `as_dict()` with every secret hidden."""

@@ -20,7 +20,6 @@ from qcore_queues.order import order_of
 from qcore_queues.refusal import refusing_routes
 from qcore_reports.policy import Policy
 from qcore_reports.reporters import Reporters
-from qcore_text.wording import secrets_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -302,7 +301,7 @@ class Runtime:
         if not made:
             return Reporters(())
         config = self.config
-        secrets = {*self.secrets, *secrets_of(config.as_dict())}
+        secrets = {*self.secrets, *config.secret_texts()}
         return Reporters(made, cluster=config.name, label=config.label, secrets=secrets)
 
     def close(self) -> None:

@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.reporting")
 
+#: Hooks of which a reporter may have one, and then something to send.
+_MORE: Final = (
+    "qcore_post_execute",
+    "qcore_pre_execute",
+    "qcore_worker_start",
+    "qcore_worker_stop",
+    "qcore_cluster_start",
+    "qcore_cluster_status",
+    "qcore_cluster_stop",
+)
 #: Seconds error reporters get to send what waits when a process ends.
 FLUSH_SECONDS: Final = 2.0
 
@@ -61,7 +71,7 @@ class Reporters:
         for name, reporter, policy in reporters:
             reporter.send_arguments, reporter.secrets = policy.send_arguments, self._secrets
             reporter.cluster, reporter.label = cluster, label
-            hears_more = any(one.startswith("qcore_") for one in dir(reporter))
+            hears_more = any(hasattr(reporter, hook) for hook in _MORE)
             outbox = Outbox(name, reporter.flush, self._count, hears_more=hears_more)
             self._all.append((reporter, policy, outbox))
 
