@@ -75,6 +75,14 @@ class DeadLetterRemovesFirst(_TwoSteps):
         SqliteBroker.settle(self, [Settlement(one.receipt, Action.DEAD_LETTER) for one in leased])
 
 
+class ForkKeepsTheOwner(SqliteBroker):
+    """Leases in a fork for the owner that it was made with."""
+
+    def after_fork(self, owner: bytes) -> bool:
+        """Do not look at the new one."""
+        return super().after_fork(b"a" * 16)
+
+
 class RequeueRemovesFirst(SqliteBroker):
     """Removes dead letters and enqueues them again."""
 

@@ -168,3 +168,16 @@ def test_a_broker_that_refuses_a_delayed_settlement_passes() -> None:
     test = "test_a_delay_of_a_settlement_is_honoured_or_refused"
 
     run(BrokerContract, test, in_memory(broken_receipts.RefusesRetryDelay), ())
+
+
+def test_a_broker_that_keeps_its_owner_in_a_fork_fails(tmp_path: Path) -> None:
+    """The leases of a dead worker would be taken for those of a living one."""
+    test = "test_a_fork_leases_for_an_owner_of_its_own"
+
+    def maker(kind: type[SqliteBroker], name: str) -> Callable[..., SqliteBroker]:
+        sections = {"sqlite": SqliteSettings(path=tmp_path / name)}
+        return lambda name="kit", **fields: kind(Settings(name=name, sections=sections, **fields))
+
+    run(BrokerContract, test, maker(SqliteBroker, "sound.db"), ())
+    with pytest.raises(SAID):
+        run(BrokerContract, test, maker(broken_crashes.ForkKeepsTheOwner, "wrong.db"), ())

@@ -52,6 +52,19 @@ def ended(index: int, number: int, *, size: int = 0) -> FinishedMessage:
 # -- one process ------------------------------------------------------------------------------
 
 
+def test_a_page_is_attached_to_by_an_object_that_is_older(journal: Journal) -> None:
+    """The worker of a slot is made once, and forked each time that the one before has ended."""
+    later, page = journal.page(0), journal.page(0)
+    page.write_batch([held(1)], 1)
+    page.reset()
+
+    later.attach()
+
+    assert later.seq == journal.page(0).seq == page.seq + 1
+    assert later.write_batch([held(2)], 2)
+    assert later.snapshot().seq == page.seq + 2
+
+
 def test_an_untouched_page_holds_nothing(journal: Journal) -> None:
     """A worker that died before its first lease leaves nothing to settle."""
     page = journal.page(1)

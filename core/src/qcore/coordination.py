@@ -38,6 +38,11 @@ class CoordinationStore(ABC):
     #: other processes see the same
     cross_process: bool = True
 
+    def after_fork(self, owner: bytes) -> bool:
+        """Serve a process that was forked from the one that made it, as `Broker.after_fork` does."""
+        del owner
+        return False
+
     # -- flags ------------------------------------------------------------------------------
 
     @abstractmethod

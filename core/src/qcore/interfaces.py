@@ -166,8 +166,9 @@ class Waiting(msgspec.Struct, frozen=True):
 class Broker(ABC):
     """A queue of opaque signed bytes; it knows nothing of tasks, results or retries.
 
-    An instance is used by one thread of one process at a time and never crosses a fork. Its
-    `__init__` may connect; a `BackendUnavailable` it raises is waited out by workers.
+    An instance is used by one thread of one process at a time and never crosses a fork, unless
+    `after_fork` says that it may. Its `__init__` may connect; a `BackendUnavailable` it raises is
+    waited out by workers.
     A queue is what one `Settings.name` names; queues of other names are not touched by any call.
     A broker holds the same connections however often it is called.
 
@@ -317,6 +318,19 @@ class Broker(ABC):
         """Let go of connections; calling it twice is harmless."""
 
     # -- what a broker may do better than the default ---------------------------------------
+
+    def after_fork(self, owner: bytes) -> bool:
+        """Serve a process that was forked from the one that made it; return False if it cannot.
+
+        - From then on it is as if made with `Settings.owner` = `owner`, and the next call connects.
+        - It is called before the fork too, in the process that made it: then no connection is open that
+          two processes would have, and none of them is in the other's way.
+
+        A worker begins sooner by it. The default is False: then each worker makes a broker anew. So it
+        does if the class only inherits this: one that is derived may have connections of its own.
+        """
+        del owner
+        return False
 
     def queue_id(self) -> str | None:
         """Name the queue it leads to, by every address of it the same; never a password.
@@ -557,6 +571,11 @@ class ResultStore(ABC):
     transaction_domain: str | None = None
     #: other processes see the same results
     cross_process: bool = True
+
+    def after_fork(self, owner: bytes) -> bool:
+        """Serve a process that was forked from the one that made it, as `Broker.after_fork` does."""
+        del owner
+        return False
 
     @abstractmethod
     def save(self, results: Sequence[StoredResult]) -> None:

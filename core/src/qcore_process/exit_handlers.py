@@ -5,6 +5,10 @@ from __future__ import annotations
 import atexit
 import logging
 import weakref
+from typing import Final
+
+#: how many functions `atexit` has where only `logging` has one
+ONLY_LOGGING: Final = 1
 
 
 def forget_exit_handlers() -> None:

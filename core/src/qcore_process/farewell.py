@@ -6,8 +6,9 @@ import atexit
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from qcore_process.exit_handlers import ONLY_LOGGING
 from qcore_process.worker_hooks import HOOKS
 
 if TYPE_CHECKING:
@@ -24,9 +25,19 @@ def say_farewell(slot: int) -> None:
 
     All tasks are settled by now, so a function that does not return is cut off with the process.
     """
+    if not HOOKS.on_stop and atexit._ncallbacks() == ONLY_LOGGING and _only_streams():  # noqa: SLF001 - as below
+        logging.shutdown()
+        return
     if HOOKS.on_stop:
         _within(slot, HOOKS.stop, lambda: f"on_worker_stop: {HOOKS.running}")
     _within(slot, atexit._run_exitfuncs, lambda: "a function registered with atexit")  # noqa: SLF001 - there is no public way
+
+
+def _only_streams() -> bool:
+    """Whether the log goes nowhere but to streams, which a thread that watches would cost more than."""
+    handlers: list[Any] = vars(logging)["_handlerList"]  # what `logging.shutdown` closes, weak references
+    found = (ref() for ref in handlers)
+    return all(one is None or isinstance(one, logging.StreamHandler) for one in found)
 
 
 def _within(slot: int, call: Callable[[], None], what: Callable[[], str]) -> None:

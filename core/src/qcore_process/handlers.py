@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # what `signal` is made of
 import logging
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qcore_process import stack_dump
 
@@ -18,12 +19,13 @@ _log = logging.getLogger("qcore.worker")
 #: Signals a worker has handlers for.
 _OURS: Final = (signal.SIGTERM, signal.SIGALRM)
 
-# Without the enumerations that the functions of `signal` make of what these return: a worker asks after
-# each batch, and for a handler that is a function a member is looked for in vain, which raises.
-_handler_of: Final[Callable[[int], object]] = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
-_set_mask: Final[Callable[..., object]] = getattr(
-    signal.pthread_sigmask, "__wrapped__", signal.pthread_sigmask
-)
+# Without the enumerations that the functions of `signal` make of what they take and return: a worker asks
+# after each batch, and for a handler that is a function a member is looked for in vain, which raises.
+set_handler: Final[Callable[[int, Any], object]] = _signal.signal
+#: the handler of a signal that has none, as `set_handler` takes it
+DEFAULT: Final[object] = _signal.SIG_DFL
+_handler_of: Final[Callable[[int], object]] = _signal.getsignal
+_set_mask: Final[Callable[..., object]] = _signal.pthread_sigmask
 
 
 class SignalHandlers:
@@ -34,15 +36,15 @@ class SignalHandlers:
         self._alarm: Callable[..., None] = ignore
         #: the signal mask of each thread that is about to fork
         self._forking = threading.local()
-        signal.signal(signal.SIGINT, ignore)
-        signal.signal(signal.SIGTERM, on_stop)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        set_handler(signal.SIGINT, ignore)
+        set_handler(signal.SIGTERM, on_stop)
+        _set_mask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         stack_dump.enable()
 
     def set_alarm(self, alarm: Callable[..., None]) -> None:
         """Have SIGALRM call `alarm`, which interrupts tasks."""
         self._alarm = alarm
-        signal.signal(signal.SIGALRM, alarm)
+        set_handler(signal.SIGALRM, alarm)
 
     def reset_in_forks(self) -> None:
         """Give children that tasks fork the signal handlers of an ordinary process."""

@@ -2,10 +2,10 @@
 
 from qcore_sqlite.broker import SqliteBroker, make_broker
 from qcore_sqlite.coordination import SqliteCoordination, make_coordination
-from qcore_sqlite.database import SqliteSettings
 from qcore_sqlite.path import default_path
 from qcore_sqlite.results import SqliteResults, make_results
 from qcore_sqlite.schedules import SqliteSchedules, make_schedules
+from qcore_sqlite.settings import SqliteSettings
 
 __all__ = [
     "SqliteBroker",

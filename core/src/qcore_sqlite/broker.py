@@ -31,10 +31,9 @@ if TYPE_CHECKING:
 #: most messages in one transaction, so that other processes wait a few milliseconds for the lock at most
 MAX_BATCH = 1000
 
-#: seconds between two searches for expired leases while there is other work
-_EXPIRE = 1.0
-#: seconds between two searches for rows that are not ours, while a worker waits
-_GARBAGE = 1.0
+#: seconds between two searches: for expired leases while there is other work, for rows that are not ours
+#: while a worker waits
+_EXPIRE = _GARBAGE = 1.0
 
 
 def make_broker(settings: Settings) -> SqliteBroker:
@@ -71,6 +70,12 @@ class SqliteBroker(Broker):
             queues=True,
             transaction_domain=self._database.transaction_domain,
         )
+
+    def after_fork(self, owner: bytes) -> bool:
+        """Lease for another owner."""
+        self._owner = leases.owner_number(owner)
+        self._database.begin_anew()
+        return True
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
         """Accept all messages in one transaction."""

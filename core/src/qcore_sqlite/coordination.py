@@ -82,6 +82,12 @@ class SqliteCoordination(CoordinationStore):
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def after_fork(self, owner: bytes) -> bool:
+        """Open the file anew."""
+        del owner
+        self._database.begin_anew()
+        return True
+
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:
         """Store a value for `ttl` seconds; b"" deletes it."""
         if value:

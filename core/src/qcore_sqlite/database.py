@@ -6,10 +6,7 @@ import sqlite3
 import threading
 import time
 from functools import partial
-from pathlib import Path  # noqa: TC003 - the type of a setting, which is looked up
-from typing import TYPE_CHECKING, Literal, TypeVar
-
-import attrs
+from typing import TYPE_CHECKING, TypeVar
 
 from qcore.errors import BackendRejected
 from qcore_sqlite import schema
@@ -17,6 +14,7 @@ from qcore_sqlite.error_mapping import BUSY, primary_code, translate
 from qcore_sqlite.forks import FORKS
 from qcore_sqlite.identity import INTERVAL, INTERVAL_BESIDE, Identity
 from qcore_sqlite.path import database_path, missing, prepare
+from qcore_sqlite.settings import SqliteSettings
 from qcore_sqlite.wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -36,20 +34,6 @@ LOG_LIMIT = 64 * 1024 * 1024
 PAUSES = (0.0001, 0.01)
 #: seconds to wait before a fork for another thread to finish its transaction
 FORK_TIMEOUT = 5.0
-
-
-@attrs.frozen(kw_only=True)
-class SqliteSettings:
-    """The configuration key `sqlite`."""
-
-    #: the database file; None = in the user's state directory
-    path: Path | None = None
-    #: `full` lets accepted messages survive a power failure as well, at an fsync each
-    synchronous: Literal["normal", "full"] = attrs.field(
-        default="normal", validator=attrs.validators.in_(("normal", "full"))
-    )
-    #: seconds to wait for a lock that another process holds
-    busy_timeout: float = attrs.field(default=10.0, validator=attrs.validators.ge(0))
 
 
 class Database:
@@ -284,6 +268,15 @@ class Database:
     def _rollback(self) -> None:
         if self._open is not None and self._open.in_transaction:
             self._open.execute("rollback")
+
+    def begin_anew(self) -> None:
+        """Close what is open; the next use opens the file that is there by then."""
+        with self._lock:
+            self._disconnect()
+            self.work_added.close()
+            self.result_saved.close()
+            self._identity = Identity(self.path)
+            self._check_at = self._check_beside_at = 0.0
 
     # -- forks ------------------------------------------------------------------------------
 

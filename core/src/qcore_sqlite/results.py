@@ -71,6 +71,12 @@ class SqliteResults(ResultStore):
         """The connection, which a coordination store of the same thread may share."""
         return self._database
 
+    def after_fork(self, owner: bytes) -> bool:
+        """Open the file anew."""
+        del owner
+        self._database.begin_anew()
+        return True
+
     def save(self, results: Sequence[StoredResult]) -> None:
         """Save results in one transaction."""
         if results:

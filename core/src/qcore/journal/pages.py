@@ -54,10 +54,9 @@ _OUTCOMES: Final = 7
 _STATE: Final = 8
 _REASON: Final = 9
 _TOTAL: Final = 10
-#: 11 is free
 _LIMIT: Final = 12
 _FLUSHED: Final = 13
-#: 14 to 16 are those of `commands`.
+#: 11 is free, 14 to 16 are those of `commands`.
 _ACKNOWLEDGED: Final = 17
 _CRASHES: Final = 18
 _CRASHES_OF: Final = 19
@@ -67,7 +66,6 @@ _LENGTH: Final = struct.Struct("I")
 _encode = msgspec.msgpack.Encoder().encode
 _decode_held = msgspec.msgpack.Decoder(list[HeldMessage]).decode
 _decode_ended = msgspec.msgpack.Decoder(FinishedMessage).decode
-
 
 _SNAPSHOT: Final = struct.Struct("11q")
 
@@ -100,12 +98,15 @@ class Page:
         #: a reader in between saw a task that had begun at time zero.
         self._words = memory.cast("q")
         self.seq: int = self._words[_SEQ]
-        self._body = _BODY
-        self._next = _BODY
+        self._body = self._next = _BODY
         #: messages of the batch that are settled, as `_OUTCOMES` has them
         self._settled = 0
         #: where the room for records ends
         self._end = PAGE
+
+    def attach(self) -> None:
+        """Begin as a new worker, where the one before has ended; this object may be older than its end."""
+        self.seq = self._words[_SEQ]
 
     # -- the worker writes --------------------------------------------------------------------
 
@@ -146,7 +147,6 @@ class Page:
             index: position in the batch.
             started: monotonic nanoseconds.
             deadline: monotonic nanoseconds, 0 = none.
-
         """
         words = self._words
         # In this order no reader sees a running message with another one's start or deadline.

@@ -37,6 +37,7 @@ from qcore_logs import setup
 from qcore_names.resolve import Script, ScriptFinder
 from qcore_process.exit_handlers import forget_exit_handlers, forget_finalizers
 from qcore_process.forked import EX_SOFTWARE
+from qcore_process.handlers import DEFAULT, set_handler
 from qcore_process.process_group import kill, kill_group
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ class Zygote:
         self._pid = os.getpid()
         #: pid -> slot of workers that were forked and not yet reaped
         self._slots: dict[int, int] = {}
+        #: slot -> the worker that is forked there next, and each time it is replaced
+        self._workers: dict[int, Worker] = {}
         self._wake, wake = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(wake, False)
@@ -174,12 +177,13 @@ class Zygote:
             if pid:
                 os.kill(pid, order.signal)
             return
+        worker = self._workers.get(order.slot) or self._make_worker(order.slot)
         # The signal is blocked until the worker has a handler. It is ignored here, so it would be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         try:
             pid = os.fork()
             if pid == 0:
-                self._become_worker(order)
+                self._become_worker(order, worker)
         except OSError as exc:
             self._send(Notice("down", order.slot, 0, EX_SOFTWARE, f"cannot fork: {exc}"))
             return
@@ -191,6 +195,14 @@ class Zygote:
         self._send(Notice("up", order.slot, pid), pidfd)
         if pidfd is not None:
             os.close(pidfd)
+
+    def _make_worker(self, slot: int) -> Worker:
+        """Return the worker of a slot, with all that can be made of it before a fork."""
+        worker = self._workers[slot] = Worker(self._prepared, self._journal.page(slot), slot)
+        if self._prepared.backends is not None:
+            worker.assemble(self._prepared.backends)
+        gc.freeze()
+        return worker
 
     def _reap(self) -> None:
         while True:
@@ -215,21 +227,20 @@ class Zygote:
         except (BrokenPipeError, ConnectionResetError):
             _log.debug("the supervisor has ended")
 
-    def _become_worker(self, order: Order) -> None:
+    def _become_worker(self, order: Order, worker: Worker) -> None:
         """Run as the forked child, and never return."""
         code = EX_SOFTWARE
         try:
             die_with_parent(self._pid)
             forget_finalizers()
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            set_handler(signal.SIGCHLD, DEFAULT)
+            set_handler(signal.SIGHUP, DEFAULT)
             os.setsid()
             self._channel.close()
             os.close(self._wake)
             _offer_to_oom_killer()
-            page = self._journal.page(order.slot)
-            code = Worker(self._prepared, page, order.slot).main(order.owner, order.cpus)
+            code = worker.main(order.owner, order.cpus)
         except BaseException:  # noqa: BLE001 - the last frame of the process
             _log.critical("worker %d could not continue", order.slot, exc_info=True)
         finally:

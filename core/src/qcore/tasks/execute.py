@@ -73,7 +73,7 @@ class Executor:
         self._restore = restore
         #: ends the processes that a task has started since a time, epoch seconds
         self._end_children = end_children
-        self._forks = FORKS.count
+        self.after_fork()
         self._loop: asyncio.Runner | None = None
         self._current: asyncio.Task[Any] | None = None
         #: the deadline of the running task, monotonic nanoseconds; 0 = none runs
@@ -82,6 +82,10 @@ class Executor:
         self.running: Running | None = None
         #: why the running task was interrupted
         self._stopped: Kind | None = None
+
+    def after_fork(self) -> None:
+        """Run tasks in this process; one that comes back in a child that a task has forked ends there."""
+        self._forks = FORKS.count
 
     def run(
         self,

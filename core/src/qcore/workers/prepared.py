@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qcore.errors import BackendError, ConfigError
 from qcore.guarding import guarded
@@ -13,9 +13,35 @@ from qcore_process.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from qcore.config import Config
+    from qcore.coordination import CoordinationStore
+    from qcore.interfaces import Broker, ResultStore
     from qcore.plugins import Plugins
 
 _log = logging.getLogger("qcore.zygote")
+
+
+class Backends(NamedTuple):
+    """What a worker talks to."""
+
+    broker: Broker
+    store: ResultStore
+    coordination: CoordinationStore
+
+    def after_fork(self, owner: bytes) -> bool:
+        """Have all serve this process, with connections of their own; return whether all can."""
+        return all(one.after_fork(owner) for one in self)
+
+    @property
+    def may_fork(self) -> bool:
+        """Whether the class of each says so itself: one that is derived may have connections of its own."""
+        return all("after_fork" in vars(_class_of(one)) for one in self)
+
+
+def _class_of(made: object) -> type:
+    """Return the class that was made, without those that guard it, which have its name."""
+    kind = type(made)
+    name = kind.__module__, kind.__qualname__
+    return [one for one in kind.__mro__ if (one.__module__, one.__qualname__) == name][-1]
 
 
 class Prepared:
@@ -29,6 +55,8 @@ class Prepared:
         self.config = config
         self.runtime = Runtime(config, plugins, guard=guarded)
         self.surroundings = Surroundings()
+        #: what can serve workers that are forked from now on; None = each makes its own
+        self.backends: Backends | None = None
 
     def warm_up(self) -> None:
         """Import what every worker needs, by connecting once."""
@@ -37,11 +65,17 @@ class Prepared:
         if runner := task_runner(runtime):
             runner.preload(config)
         try:
-            broker = runtime.make_broker(create=False)
-            broker.ping()
-            broker.close()
-            runtime.make_store(create=False).close()
-            runtime.make_coordination_store(create=False).close()
+            made = self.connect()
+            # Reporters are made after the last fork. What a broker is given of queues is each worker's own.
+            own = config.error_reporter or config.queues or not made.broker.capabilities.pauses_queues
+            if not own and made.may_fork and made.after_fork(b""):
+                made.broker.ping()
+                # No worker may find a connection that is this process's.
+                made.after_fork(b"")
+                self.backends = made
+            else:
+                for one in made:
+                    one.close()
         except BackendError as exc:
             # The workers try again by themselves.
             _log.warning("the broker does not answer yet: %s", exc)
@@ -50,3 +84,11 @@ class Prepared:
         except ConfigError as exc:
             # A worker that cannot read the keys says so.
             _log.debug("the keys cannot be read: %s", exc)
+            self.backends = None
+
+    def connect(self) -> Backends:
+        """Connect to all of them."""
+        broker = self.runtime.make_broker(create=False)
+        store = self.runtime.make_store(create=False)
+        # A worker is one thread: its coordination store may share the connection of its results.
+        return Backends(broker, store, self.runtime.make_coordination_store(beside=store, create=False))

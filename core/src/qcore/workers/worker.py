@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from qcore.model import Delivery
     from qcore.tasks.plan import TaskPlan
     from qcore.workers.leased import LeasedMessage
-    from qcore.workers.prepared import Prepared
+    from qcore.workers.prepared import Backends, Prepared
 
 _log = logging.getLogger("qcore.worker")
 
@@ -49,6 +50,7 @@ class Worker:
     """One worker process from its first line to its exit code."""
 
     def __init__(self, prepared: Prepared, page: Page, slot: int) -> None:
+        self._prepared = prepared
         self._config = prepared.config
         self._runtime = prepared.runtime
         self._surroundings = prepared.surroundings
@@ -59,6 +61,8 @@ class Worker:
         #: messages of the batch that are to run at once with others
         self._shared: Sequence[LeasedMessage] = ()
         self._reason = ExitReason.NOT
+        self._backends: Backends | None = None
+        self._runner = task_runner(prepared.runtime)
         self.total = 0
         self._patience = Patience(slot, page, lambda: self.stopping)
         self._failures = self._patience.failures
@@ -66,11 +70,11 @@ class Worker:
     def main(self, owner: bytes, cpus: Sequence[int]) -> int:
         """Work until stopped or due to be replaced; return the exit code."""
         self._page.set_state(WorkerState.STARTING)
-        self._handlers = SignalHandlers(self._on_stop)
+        self._handlers = SignalHandlers(self._on_term)
         if cpus:
             process().cpu_affinity(list(cpus))
         try:
-            self._assemble(owner)
+            self._connect(owner)
         except Stop:
             self._page.set_state(WorkerState.LEAVING, ExitReason.STOPPED)
             return 0
@@ -80,7 +84,7 @@ class Worker:
         RUNNER.set((self._executor, self._config.name))
         ONLY_WORKER_OF.set(self._config.name if self._config.workers == 1 else None)
         event = WorkerEvent(slot=self._slot, pid=os.getpid(), cluster=self._config.name)
-        for hook in self._runtime.all_hooks("qcore_worker_start"):
+        for hook in self._on_start:
             hook(event)
         HOOKS.start()
         self._page.set_state(WorkerState.IDLE)
@@ -89,7 +93,7 @@ class Worker:
         except Stop:
             self._reason = ExitReason.STOPPED
         self._page.set_state(WorkerState.LEAVING, self._reason or ExitReason.STOPPED)
-        for hook in self._runtime.all_hooks("qcore_worker_stop"):
+        for hook in self._on_stop:
             hook(event)
         self._sharing.close()
         self._reporters.flush()
@@ -99,26 +103,20 @@ class Worker:
         say_farewell(self._slot)
         return 0
 
-    def _assemble(self, owner: bytes) -> None:
+    def assemble(self, backends: Backends) -> None:
+        """Make all parts, which may be done before this worker is forked."""
         config, runtime = self._config, self._runtime
-        runtime.owner = owner
-        runtime.left_out = self._page.commands.left_out
+        self._backends = backends
+        self._broker, self._store, _ = backends
         self._reporters = runtime.reporters
+        self._on_start = runtime.all_hooks("qcore_worker_start")
+        self._on_stop = runtime.all_hooks("qcore_worker_stop")
         self._executor = make_executor(
             Executor,
             runtime,
             self._surroundings,
             cancelled=lambda: self._page.commands.cancelled(*self._page.position()),
             end_children=end_children if config.daemonize_workers else lambda _: None,
-        )
-        self._handlers.set_alarm(self._on_alarm)
-        # However long the backends take to start.
-        connected = self._patience.connected
-        self._broker = connected(lambda: runtime.make_broker(create=False))
-        self._store = connected(lambda: runtime.make_store(create=False))
-        # A worker is one thread: its coordination store may share the connection of its results.
-        runtime.coordination_stores.begin_with(
-            connected(lambda: runtime.make_coordination_store(beside=self._store, create=False))
         )
         capabilities = self._broker.capabilities
         rules = runtime.rules(redelivers=capabilities.redelivers, extend=capabilities.extend)
@@ -130,16 +128,29 @@ class Worker:
             once=config.at_most_once,
         )
         self._prefetch = Prefetch(config, capabilities.max_batch)
-        runner = task_runner(runtime)
-        kind = runner.batch if runner else Batch
+        kind = self._runner.batch if self._runner else Batch
         self._batch = kind(runtime, self._broker, self._store, self._planner, self._page)
         self._batch.ends.take_raised = self._executor.take_raised
         once = BeginOnce(runtime, self._store, self._page, self._batch, self._patience.until_answered)
         self._own_rules = OwnRules(runtime, self._page, once, self._failures, lambda: self.stopping)
         self._sharing: Sharing = OneByOne()
-        if runner:
+        if self._runner:
             parts = (runtime, self._page, self._batch, self._own_rules, self._prefetch, self._patience)
-            self._sharing = runner.share(self, Parts(*parts, self._surroundings))
+            self._sharing = self._runner.share(self, Parts(*parts, self._surroundings))
+
+    def _connect(self, owner: bytes) -> None:
+        """Have all parts serve this process, or make them, however long the backends take to start."""
+        self._runtime.owner = owner
+        self._runtime.left_out = self._page.commands.left_out
+        self._page.attach()
+        backends = self._backends
+        if backends is None or not backends.after_fork(owner):
+            backends = self._patience.connected(self._prepared.connect)
+            self.assemble(backends)
+        self._executor.after_fork()
+        self._batch.transaction.pid = os.getpid()
+        self._runtime.coordination_stores.begin_with(backends.coordination)
+        self._handlers.set_alarm(self._on_alarm)
 
     def _work(self) -> None:
         deliveries: Sequence[Delivery] = ()
@@ -240,7 +251,10 @@ class Worker:
     def find(self, plan: TaskPlan) -> None:
         """Find a task's function, which may import a module of the program's."""
         self._surroundings.after_batch()
+        modules = len(sys.modules)
         plan.find()
+        if len(sys.modules) == modules:
+            return
         self._surroundings.adopt()
         setup.complete(self._config)
         self._batch.events.look_up()
@@ -284,7 +298,7 @@ class Worker:
         self._executor.alarm()
         self._sharing.interrupt()
 
-    def _on_stop(self, *_: object) -> None:
+    def _on_term(self, *_: object) -> None:
         self.stopping = True
         if hasattr(self, "_sharing"):
             self._sharing.wake()

@@ -82,6 +82,13 @@ class RedisBroker(Upkeep):
         self._commit_several = script("leases", "results", "ended", "streams", "exchange")
         self._commit_several_then = script("put", "leases", "results", "ended", "streams", "exchange")
 
+    def after_fork(self, owner: bytes) -> bool:
+        """Lease for another owner."""
+        self._owner, self._process = owner, os.urandom(8)
+        self._unknown_outcome, self._waited = [], b""
+        self._link.after_fork()
+        return True
+
     # -- putting in -------------------------------------------------------------------------
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:

@@ -10,7 +10,7 @@ import hiredis
 from qcore.errors import BackendRejected, BackendUnavailable
 from qcore_redis import error_mapping
 from qcore_redis.parse_settings import find
-from qcore_redis.pool import connection_pool
+from qcore_redis.pool import connection_pool, keep_pool
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Client:
         self._keys = (b"2", key, key + b"-")
         #: the connection that was used last, while it is idle
         self._cell: list[Connection] = []
-        self._pool = connection_pool(self.address, key)
+        self._identity = self.address.identity(key)
+        self._pool = connection_pool(self._identity, self.address.most)
         self._pool.join(self._cell)
         self._plain = False
         self._closed = False
@@ -144,6 +145,13 @@ class Client:
         # a producer may be forgotten by whoever made it
         if hasattr(self, "_pool"):
             self._pool.leave(self._cell)
+
+    def after_fork(self) -> None:
+        """Leave connections to the parent, and count those of this process with its others."""
+        self._pool.leave(self._cell)
+        self.drop()
+        self._pool = keep_pool(self._identity, self._pool)
+        self._pool.join(self._cell)
 
     # -- the way ----------------------------------------------------------------------------
 

@@ -50,6 +50,12 @@ class RedisCoordination(CoordinationStore):
         self._link = link
         self._prefix = prefix
 
+    def after_fork(self, owner: bytes) -> bool:
+        """Connect anew."""
+        del owner
+        self._link.after_fork()
+        return True
+
     def set_flag(self, key: str, value: bytes, ttl: float) -> None:
         """Keep a value for `ttl` seconds; b"" removes it."""
         self._link.run(script("set_flag"), key, value, _milliseconds(ttl))

@@ -13,7 +13,6 @@ from qcore_redis.error_mapping import Crowded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qcore_redis.address import Address
     from qcore_redis.connection import Connection
 
 #: connections of a process to one server, unless `max_connections` says otherwise
@@ -161,13 +160,18 @@ class _Pools:
         self._lock = threading.Lock()
         self._all: dict[tuple[object, ...], ConnectionPool] = {}
 
-    def find(self, place: Address, key: bytes) -> ConnectionPool:
-        """Return the one whose connections lead where `place` finds `key`."""
+    def find(self, identity: tuple[object, ...], most: int) -> ConnectionPool:
+        """Return the one of what `Address.identity` returns, of `most` connections if it is made now."""
+        return self.keep(identity, ConnectionPool(most))
+
+    def keep(self, identity: tuple[object, ...], pool: ConnectionPool) -> ConnectionPool:
+        """Return the one there is; if there is none, it is `pool` from now on."""
         with self._lock:
-            return self._all.setdefault(place.identity(key), ConnectionPool(place.most))
+            return self._all.setdefault(identity, pool)
 
 
 _pools: Final = _Pools()
 os.register_at_fork(after_in_child=_pools.forget)
-#: the pool of this process for an address and a key
+#: the pool of this process for an address, and the same for one that comes from the parent of a fork
 connection_pool: Final = _pools.find
+keep_pool: Final = _pools.keep

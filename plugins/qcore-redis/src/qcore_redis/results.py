@@ -49,6 +49,12 @@ class RedisResults(ResultStore):
         """The connection, which a coordination store of the same thread may share."""
         return self._link
 
+    def after_fork(self, owner: bytes) -> bool:
+        """Connect anew."""
+        del owner
+        self._link.after_fork()
+        return True
+
     def save(self, results: Sequence[StoredResult]) -> None:
         """Keep results; those of one thousand in one step."""
         save(self._link, results)

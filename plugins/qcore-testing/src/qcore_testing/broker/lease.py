@@ -195,6 +195,36 @@ class LeaseRules(BrokerTests):
 
         assert [body.decode() for body in sent] == sorted(leased)
 
+    # -- other processes -------------------------------------------------------------------
+
+    def test_a_fork_leases_for_an_owner_of_its_own(self, new: MakeBroker) -> None:
+        """From then on it is as if made with `Settings.owner` = `owner`, and the next call connects.
+
+        It is called before the fork too, in the process that made it: then no connection is open that
+        two processes would have, and none of them is in the other's way.
+        """
+        broker, sent = new(owner=b"a" * 16), numbered(3)
+        self.put(broker, *sent)
+        held = self.one(broker)
+        if not broker.after_fork(b"a" * 16):
+            pytest.skip("it cannot serve another process")
+
+        def work(send: Callable[[str], None]) -> None:
+            assert broker.after_fork(b"f" * 16)
+            send(self.one(broker).body.decode())
+            signal.pause()
+
+        with self.child(work) as child:
+            assert child.line() != held.body.decode()
+            broker.extend([held.receipt], 60.0)
+            child.kill()
+
+        assert new().release_owner(b"f" * 16) == 1
+        again = self.some(broker, 2)
+        assert sorted(bodies([held, *again])) == sent
+        broker.settle(acks([held, *again]))
+        self.nothing(new())
+
     # -- leases of an owner ----------------------------------------------------------------
 
     def test_leases_of_the_dead_are_released(self, new: MakeBroker) -> None:

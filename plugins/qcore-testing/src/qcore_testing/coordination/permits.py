@@ -26,6 +26,24 @@ KEY = "limit:\N{SNOWMAN}'; --:" + "k" * 386
 class PermitRules(CoordinationTests):
     """One test for each obligation of `set_flag`, `set_flags`, `get_flags`, `acquire` and `release`."""
 
+    def test_a_fork_sets_flags_too(self, new: MakeCoordination) -> None:
+        """Serve a process that was forked from the one that made it, as `Broker.after_fork` does."""
+        store = new()
+        store.set_flag("one", b"1", 600.0)
+        if not store.after_fork(b""):
+            pytest.skip("it cannot serve another process")
+
+        def work(send: Callable[[str], None]) -> None:
+            assert store.after_fork(b"f" * 16)
+            store.set_flag("two", b"2", 600.0)
+            send("set")
+
+        with self.child(work) as child:
+            assert child.line() == "set"
+            assert child.join() == 0
+
+        assert list(store.get_flags(["one", "two"])) == [b"1", b"2"]
+
     def test_notes_survive_whoever_made_them(self, new: MakeCoordination) -> None:
         """When a call returns, what it changed survives the death of the calling process."""
         skip_unless(new().cross_process, "is not seen by other processes")

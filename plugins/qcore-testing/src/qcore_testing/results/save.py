@@ -40,6 +40,25 @@ class SaveRules(Contract):
 
         assert saved == list(new().get([one.id for one in saved]))
 
+    def test_a_fork_saves_too(self, new: MakeStore) -> None:
+        """Serve a process that was forked from the one that made it, as `Broker.after_fork` does."""
+        store = new()
+        saved = [result(body=b"one"), result(body=b"two")]
+        store.save(saved[:1])
+        if not store.after_fork(b""):
+            pytest.skip("it cannot serve another process")
+
+        def work(send: Callable[[str], None]) -> None:
+            assert store.after_fork(b"f" * 16)
+            store.save(saved[1:])
+            send("saved")
+
+        with self.child(work) as child:
+            assert child.line() == "saved"
+            assert child.join() == 0
+
+        assert saved == list(store.get([one.id for one in saved]))
+
     def test_a_result_is_replaced_if_it_is_what_was_read(self, new: MakeStore) -> None:
         """Replace a result, a success too, if its `body` is still what is stored; return whether it was."""
         store, other = new(), new()
