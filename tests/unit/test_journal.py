@@ -65,6 +65,17 @@ def test_a_page_is_attached_to_by_an_object_that_is_older(journal: Journal) -> N
     assert later.snapshot().seq == page.seq + 2
 
 
+def test_the_next_worker_is_told_once_how_large_batches_were(journal: Journal) -> None:
+    """One that crashes leaves nothing to the next."""
+    page = journal.page(0)
+    page.commands.hand_on(64)
+    page.reset()
+
+    assert journal.page(0).commands.take_over() == 64
+    page.reset()
+    assert journal.page(0).commands.take_over() == 0
+
+
 def test_an_untouched_page_holds_nothing(journal: Journal) -> None:
     """A worker that died before its first lease leaves nothing to settle."""
     page = journal.page(1)

@@ -11,12 +11,13 @@ from qcore_counts.tallies import TALLIES
 from qcore_process.backoff import Backoff
 from qcore_queues.pausing import LEFT_OUT, LeftOut
 
-#: Where the words are. All but the last are cleared for the next worker of the slot.
+#: Where the words are. All but the last two are cleared for the next worker of the slot.
 _CANCELLED: Final = 112 // 8
 _RENEWED: Final = 120 // 8
 _FLUSHING: Final = 128 // 8
 _BEAT: Final = 144 // 8
 _PAUSED: Final = 256 // 8
+_BATCH: Final = 264 // 8
 #: Where it stands which queues are paused, behind the tallies; not cleared either.
 _LEFT_OUT: Final = METRICS_END + TALLIES
 COMMANDS_END: Final = _LEFT_OUT + LEFT_OUT
@@ -82,6 +83,15 @@ class WorkerCommands:
     def mark_beat(self) -> None:
         """Tell the supervisor that this worker goes on."""
         self._words[_BEAT] = time.monotonic_ns()
+
+    def hand_on(self, batch: int) -> None:
+        """Tell the next worker of this slot how large the batches of this one were."""
+        self._words[_BATCH] = batch
+
+    def take_over(self) -> int:
+        """Return what the worker before this one has handed on, once; 0 if that is nothing."""
+        batch, self._words[_BATCH] = self._words[_BATCH], 0
+        return batch
 
     # -- the worker reads ---------------------------------------------------------------------
 

@@ -37,6 +37,16 @@ class Prefetch:
         left = self._recycle - done if self._recycle else self._cap
         return max(0, min(wanted, self._cap, left))
 
+    @property
+    def wanted(self) -> int:
+        """The size of a batch, as it was found last."""
+        return self._wanted
+
+    def begin(self, wanted: int) -> int:
+        """Begin with batches of this size, 0 = not known; return how many messages are leased first."""
+        self._wanted = max(1, min(wanted, self._cap))
+        return self.next(0)
+
     def reset(self) -> None:
         """Begin again with one message, because the queue is empty."""
         self._wanted = 1

@@ -151,6 +151,7 @@ class Worker:
         self._batch.transaction.pid = os.getpid()
         self._runtime.coordination_stores.begin_with(backends.coordination)
         self._handlers.set_alarm(self._on_alarm)
+        self._first = self._prefetch.begin(self._page.commands.take_over())
 
     def _work(self) -> None:
         deliveries: Sequence[Delivery] = ()
@@ -176,6 +177,7 @@ class Worker:
             self._reason = replacement_due(self._config, self.total)
             if self._reason is not ExitReason.NOT:
                 self._settle(0)
+                self._page.commands.hand_on(self._prefetch.wanted)
                 return
             deliveries = self._settle(
                 0 if self.stopping or self._page.commands.paused else self._prefetch.next(self.total)
@@ -263,7 +265,10 @@ class Worker:
     def _lease(self) -> Sequence[Delivery]:
         """Wait until the queue has a message; return nothing when stopped."""
         self._page.set_state(WorkerState.IDLE)
-        self._prefetch.reset()
+        # The first takes as many as the worker before it did, if they are there.
+        limit, self._first = self._first, 1
+        if limit == 1:
+            self._prefetch.reset()
         backoff = self._failures.backoff()
         while True:
             try:
@@ -274,7 +279,7 @@ class Worker:
                     return ()
                 self._page.commands.await_resume()
                 self._page.commands.mark_beat()
-                deliveries = self._broker.lease(1, _WAIT)
+                deliveries = self._broker.lease(limit, _WAIT if limit == 1 else 0.0)
             except BackendError as exc:
                 # One that rejects the call may be mended meanwhile, and a new worker would meet the same.
                 self._waiting = False
@@ -289,6 +294,9 @@ class Worker:
             elif deliveries:
                 self._page.set_state(WorkerState.BUSY)
                 return deliveries
+            else:
+                limit = 1
+                self._prefetch.reset()
 
     def _settle(self, limit: int) -> Sequence[Delivery]:
         """Make what has finished durable and lease the next batch, however long that takes."""
