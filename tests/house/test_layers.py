@@ -69,6 +69,7 @@ ROOMS: Final = {
         {"dead_ends"},
         {"deaths"},
         {"slot", "zygote", "zygote_link"},
+        {"spare"},
         {"protocol"},
     ),
     "workers": (

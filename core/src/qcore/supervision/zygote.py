@@ -35,20 +35,20 @@ from qcore.workers.prepared import Prepared
 from qcore.workers.worker import Worker
 from qcore_logs import setup
 from qcore_names.resolve import Script, ScriptFinder
+from qcore_process.birth import offer_to_oom_killer, pidfd_of, quiet_stdin
 from qcore_process.exit_handlers import forget_exit_handlers, forget_finalizers
 from qcore_process.forked import EX_SOFTWARE
 from qcore_process.handlers import DEFAULT, set_handler
 from qcore_process.process_group import kill, kill_group
+from qcore_process.spare import Spare
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _log = logging.getLogger("qcore.zygote")
 
 #: Most bytes of a message in the other direction; the kernel takes about 200 KiB.
 _PART: Final = 1 << 15
-#: The kernel should take a worker before the supervisor when memory runs out.
-_OOM_SCORE: Final = b"300"
 
 
 def adopt(boot: Boot) -> tuple[Config, Plugins]:
@@ -88,7 +88,7 @@ def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, 
         setup.complete(config)
         if config.scheduler:
             _send_declared(channel, scheduler_of(plugins).gather(App, config, plugins))
-        _quiet_stdin()
+        quiet_stdin()
         prepared = Prepared(config, plugins)
         prepared.warm_up()
     except BaseException as exc:  # noqa: BLE001 - whatever an import raises is reported to the user
@@ -139,6 +139,8 @@ class Zygote:
         self._slots: dict[int, int] = {}
         #: slot -> the worker that is forked there next, and each time it is replaced
         self._workers: dict[int, Worker] = {}
+        #: the next worker of any slot, while workers are being replaced
+        self._spare: Spare | None = None
         self._wake, wake = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(wake, False)
@@ -151,7 +153,8 @@ class Zygote:
         wake_with_parent()
         self._send(Notice("ready"))
         while True:
-            readable, _, _ = select.select([self._channel.fileno(), self._wake], [], [])
+            seconds = None if self._spare is None else self._spare.seconds_left()
+            readable, _, _ = select.select([self._channel.fileno(), self._wake], [], [], seconds)
             if self._wake in readable:
                 os.read(self._wake, 4096)
             self._reap()
@@ -159,6 +162,9 @@ class Zygote:
                 if not (data := self._receive()):
                     break
                 self._execute(decode_order(data))
+            elif not readable and self._spare is not None:
+                self._spare.dismiss()
+                self._spare = None
         for pid in self._slots:
             # Before a worker is reaped its pid cannot be the group of another process.
             (kill_group if self._config.daemonize_workers else kill)(pid)
@@ -177,32 +183,57 @@ class Zygote:
             if pid:
                 os.kill(pid, order.signal)
             return
-        worker = self._workers.get(order.slot) or self._make_worker(order.slot)
+        replaces = order.slot in self._workers
+        if not replaces:
+            self._make_worker(order.slot)
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.become(encode(order)):
+            pid = spare.pid
+        else:
+            try:
+                pid = self._fork(lambda: order)
+            except OSError as exc:
+                self._send(Notice("down", order.slot, 0, EX_SOFTWARE, f"cannot fork: {exc}"))
+                return
+        self._slots[pid] = order.slot
+        # This process has not reaped the worker, so the pidfd is that worker's.
+        pidfd = pidfd_of(pid)
+        self._send(Notice("up", order.slot, pid), pidfd)
+        if pidfd is not None:
+            os.close(pidfd)
+        if replaces:
+            self._fork_ahead()
+
+    def _fork_ahead(self) -> None:
+        """Fork the next worker, which waits until one is to be replaced: that one's slot waits less."""
+        spare = Spare()
+        try:
+            spare.forked(self._fork(lambda: _read_order(spare)))
+        except OSError as exc:
+            _log.debug("no worker could be forked ahead: %s", exc)
+            spare.forked(0)
+            spare.dismiss()
+            return
+        self._spare = spare
+
+    def _fork(self, order: Callable[[], Order | None]) -> int:
+        """Fork a process that becomes the worker that `order` says, and ends if it says none."""
         # The signal is blocked until the worker has a handler. It is ignored here, so it would be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         try:
             pid = os.fork()
             if pid == 0:
-                self._become_worker(order, worker)
-        except OSError as exc:
-            self._send(Notice("down", order.slot, 0, EX_SOFTWARE, f"cannot fork: {exc}"))
-            return
+                self._become_worker(order)
+            return pid
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-        self._slots[pid] = order.slot
-        # This process has not reaped the worker, so the pidfd is that worker's.
-        pidfd = _pidfd_of(pid)
-        self._send(Notice("up", order.slot, pid), pidfd)
-        if pidfd is not None:
-            os.close(pidfd)
 
-    def _make_worker(self, slot: int) -> Worker:
-        """Return the worker of a slot, with all that can be made of it before a fork."""
+    def _make_worker(self, slot: int) -> None:
+        """Make all of a slot's worker that can be made before a fork."""
         worker = self._workers[slot] = Worker(self._prepared, self._journal.page(slot), slot)
         if self._prepared.backends is not None:
             worker.assemble(self._prepared.backends)
         gc.freeze()
-        return worker
 
     def _reap(self) -> None:
         while True:
@@ -227,9 +258,9 @@ class Zygote:
         except (BrokenPipeError, ConnectionResetError):
             _log.debug("the supervisor has ended")
 
-    def _become_worker(self, order: Order, worker: Worker) -> None:
+    def _become_worker(self, find: Callable[[], Order | None]) -> None:
         """Run as the forked child, and never return."""
-        code = EX_SOFTWARE
+        code, slot = EX_SOFTWARE, -1
         try:
             die_with_parent(self._pid)
             forget_finalizers()
@@ -239,42 +270,22 @@ class Zygote:
             os.setsid()
             self._channel.close()
             os.close(self._wake)
-            _offer_to_oom_killer()
-            code = worker.main(order.owner, order.cpus)
+            offer_to_oom_killer()
+            order = find()
+            if order is None:
+                os._exit(0)
+            slot = order.slot
+            code = self._workers[slot].main(order.owner, order.cpus)
         except BaseException:  # noqa: BLE001 - the last frame of the process
-            _log.critical("worker %d could not continue", order.slot, exc_info=True)
+            _log.critical("worker %d could not continue", slot, exc_info=True)
         finally:
             flush_streams()
             os._exit(code)
 
 
-def _pidfd_of(pid: int) -> int | None:
-    if not hasattr(os, "pidfd_open"):
-        return None
-    try:
-        return os.pidfd_open(pid)
-    except OSError as exc:
-        # An old kernel or a sandbox; signals to workers then go through this process.
-        _log.debug("no pidfd of worker %d: %s", pid, exc)
-        return None
-
-
-def _quiet_stdin() -> None:
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-
-
-def _offer_to_oom_killer() -> None:
-    try:
-        # Not a text file: that would look for a codec in each worker.
-        file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
-        try:
-            os.write(file, _OOM_SCORE)
-        finally:
-            os.close(file)
-    except OSError as exc:
-        _log.debug("oom_score_adj could not be set: %s", exc)
+def _read_order(spare: Spare) -> Order | None:
+    data = spare.await_order()
+    return decode_order(data) if data else None
 
 
 def flush_streams() -> None:

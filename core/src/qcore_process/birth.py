@@ -1,0 +1,44 @@
+"""What a forked process is to its parent and to the kernel."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Final
+
+_log = logging.getLogger("qcore.zygote")
+
+#: The kernel should take a worker before the supervisor when memory runs out.
+_OOM_SCORE: Final = b"300"
+
+
+def pidfd_of(pid: int) -> int | None:
+    """Return a descriptor of a child; None where the kernel has none."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as exc:
+        # An old kernel or a sandbox; signals to workers then go through this process.
+        _log.debug("no pidfd of worker %d: %s", pid, exc)
+        return None
+
+
+def quiet_stdin() -> None:
+    """Have standard input come to an end at once."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+
+
+def offer_to_oom_killer() -> None:
+    """Have the kernel take this process before others."""
+    try:
+        # Not a text file: that would look for a codec in each worker.
+        file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        try:
+            os.write(file, _OOM_SCORE)
+        finally:
+            os.close(file)
+    except OSError as exc:
+        _log.debug("oom_score_adj could not be set: %s", exc)

@@ -1,0 +1,56 @@
+"""A process that is forked ahead learns which worker it is, or ends."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from qcore_process.spare import Spare
+from qcore_testing.processes import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def waiting(spare: Spare) -> Callable[[Callable[[str], None]], None]:
+    """Return what it does in a child: it tells what it was told."""
+    return lambda send: send(repr(spare.await_order()))
+
+
+def test_it_is_told_which_worker_it_is() -> None:
+    """It waits until then."""
+    spare = Spare()
+    with Child(waiting(spare)) as child:
+        spare.forked(child.pid)
+
+        assert spare.become(b"an order")
+        assert child.line() == repr(b"an order")
+
+
+def test_it_ends_when_it_is_dismissed() -> None:
+    """No order means that there is none to come."""
+    spare = Spare()
+    with Child(waiting(spare)) as child:
+        spare.forked(child.pid)
+        spare.dismiss()
+
+        assert child.line() == repr(b"")
+
+
+def test_one_that_has_ended_does_not_become_a_worker() -> None:
+    """Another one is forked then."""
+    spare = Spare()
+    with Child(lambda _: os._exit(0)) as child:
+        spare.forked(child.pid)
+        child.join()
+
+        assert not spare.become(b"an order")
+
+
+def test_it_is_not_kept_for_ever() -> None:
+    """It takes memory."""
+    spare = Spare()
+
+    assert 0 < spare.seconds_left() <= 10
+    spare.forked(0)
+    spare.dismiss()
