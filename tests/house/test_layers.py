@@ -69,7 +69,6 @@ ROOMS: Final = {
         {"dead_ends"},
         {"deaths"},
         {"slot", "zygote", "zygote_link"},
-        {"spare"},
         {"protocol"},
     ),
     "workers": (
@@ -105,7 +104,7 @@ ROOMS: Final = {
         {"outcomes"},
         {"current"},
         {"call", "plan"},
-        {"limits", "transaction", "run_hooks", "option_types", "rate"},
+        {"limits", "transaction", "run_hooks", "option_types"},
     ),
     "settings": (
         {"sections"},
@@ -114,7 +113,7 @@ ROOMS: Final = {
     ),
     "journal": (
         {"memory", "waiting"},
-        {"progress", "rates", "running"},
+        {"progress", "running"},
         {"pages"},
         {"cells"},
         {"records", "commands"},

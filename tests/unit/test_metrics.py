@@ -15,10 +15,10 @@ from qcore import Progress, progress
 from qcore.journal.commands import Pause
 from qcore.journal.memory import Journal
 from qcore.journal.progress import PAGE
-from qcore.journal.rates import Rates
 from qcore.journal.records import HeldMessage
 from qcore.journal.running import Running
 from qcore_counts.metrics import bucket, middle, spread
+from qcore_counts.rates import Rates
 from qcore_process.memory import Memory, machine, usage_of
 from qcore_testing.processes import Child
 
@@ -204,7 +204,7 @@ def test_percentiles_are_of_tasks_not_of_batches() -> None:
 def test_the_rates_are_those_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """Earlier tasks do not count; counts continue when a slot gets its next worker."""
     clock = [1000.0]
-    monkeypatch.setattr("qcore.journal.rates.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("qcore_counts.rates.time.monotonic", lambda: clock[0])
     journal = Journal.create(2)
     pages = [journal.page(0), journal.page(1)]
     rates = Rates(pages)

@@ -7,12 +7,12 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final
 
-from qcore.journal.rates import Rates
 from qcore.journal.records import WorkerState
 from qcore.journal.running import Running
 from qcore.messages.head import read_head
 from qcore.status import ClusterStatus, Counts, WorkerStatus
 from qcore_cells.cells import CellState
+from qcore_counts.rates import Rates
 from qcore_counts.tallies import TalliesSum
 from qcore_process.memory import Memory
 

@@ -9,10 +9,10 @@ import msgspec
 
 from qcore.messages.head import Head, encode_head
 from qcore.settle import Retry
-from qcore.tasks.rate import check_rate, counted_rate
 from qcore_names.resolve import name_of
 from qcore_queues import names
 from qcore_queues.names import DEFAULT_QUEUE
+from qcore_values.rates import check_rate, counted_rate
 from qcore_values.validators import boolean, integer, refuse, seconds, text
 
 if TYPE_CHECKING:

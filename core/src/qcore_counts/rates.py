@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
@@ -13,12 +13,20 @@ from qcore_counts.metrics import durations, spread
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcore.journal.pages import Page
     from qcore.status import Durations, Percentiles
+    from qcore_counts.metrics import Metrics
 
 #: Seconds that the rates cover, and seconds between two samples.
 _WINDOW: Final = 60.0
 _SAMPLE_INTERVAL: Final = 3.0
+
+
+class HasMetrics(Protocol):
+    """A page of a worker."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """What the worker counts."""
 
 
 @attrs.frozen
@@ -43,7 +51,7 @@ class Throughput:
 class Rates:
     """Compares the counts of the pages now with those of a minute ago."""
 
-    def __init__(self, pages: Sequence[Page]) -> None:
+    def __init__(self, pages: Sequence[HasMetrics]) -> None:
         self._pages = pages
         self._samples = deque([self._sample(0)])
         self._last = self._samples[0]
