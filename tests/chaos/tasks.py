@@ -6,6 +6,9 @@ import os
 import signal
 import time
 
+#: queues and priorities of tasks that are spread: every third is as one that names neither
+ROUTES = (("default", 0), ("mail", 5), ("reports", 0), ("default", 0), ("mail", -5), ("reports", 5))
+
 
 def record(path: str, number: int, seconds: float = 0.0) -> int:
     """Write down that this task has run, in one write that is whole or not at all."""

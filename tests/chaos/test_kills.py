@@ -32,10 +32,16 @@ LEASE = 1.0
 LONG_LEASE = 5.0
 
 
-def send(app: App, witness: Witness, numbers: range, seconds: float = 0.0) -> list[Job[Any]]:
-    """Enqueue tasks of these numbers in one call."""
+def send(
+    app: App, witness: Witness, numbers: range, seconds: float = 0.0, *, spread: bool = False
+) -> list[Job[Any]]:
+    """Enqueue tasks of these numbers in one call, to one queue or spread over three and their priorities."""
     task = app.task(tasks.record)
-    return app.enqueue_many([task.bind(str(witness.path), number, seconds) for number in numbers])
+    routes = tasks.ROUTES if spread else tasks.ROUTES[:1]
+    sent = [task.using(queue=queue, priority=priority) for queue, priority in routes]
+    return app.enqueue_many(
+        [sent[number % len(sent)].bind(str(witness.path), number, seconds) for number in numbers]
+    )
 
 
 def busy(cluster: Cluster) -> list[int]:
@@ -74,10 +80,11 @@ def test_killing_idle_workers_costs_nothing(land: Land) -> None:
 
 
 def test_killing_busy_workers_charges_only_what_ran(land: Land) -> None:
-    """Each kill costs at most the one run it fell into."""
-    app, cluster = land.both(retry=LONG_LEASE, save_limit=0, max_crashes=0)
+    """Each kill costs at most the one run it fell into, whichever queue and priority that is of."""
+    weights = {"mail": 2, "default": 1, "reports": 1}
+    app, cluster = land.both(retry=LONG_LEASE, save_limit=0, max_crashes=0, queues=weights)
     witness = Witness(app, land.file())
-    jobs = send(app, witness, range(MANY), 0.0005)
+    jobs = send(app, witness, range(MANY), 0.0005, spread=True)
     kills = 0
     while kills < 12 and app.queue.size().ready:
         if pids := busy(cluster):
@@ -90,6 +97,7 @@ def test_killing_busy_workers_charges_only_what_ran(land: Land) -> None:
     results = witness.all_succeeded(jobs)
 
     assert kills >= 5
+    assert [one.name for one in app.queue.list()] == ["default"]
     assert set(range(MANY)) == set(witness.runs())
     assert witness.runs().total() <= MANY + kills
     assert sum(one.crashes for one in results) <= kills
@@ -123,7 +131,7 @@ def test_killing_the_supervisor_loses_nothing(land: Land) -> None:
     """Its workers end with it, and the next cluster runs what they held once the lease is over."""
     app, cluster = land.both(retry=LEASE, save_limit=0, recycle=0)
     witness = Witness(app, land.file())
-    jobs = send(app, witness, range(MANY), 0.001)
+    jobs = send(app, witness, range(MANY), 0.001, spread=True)
     kills = 0
     for _ in range(4):
         until(lambda: busy(cluster) or not app.queue.size().ready)  # noqa: B023 - used at once

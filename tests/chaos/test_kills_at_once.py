@@ -27,19 +27,27 @@ LONG_LEASE = 20.0
 
 @pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.further)])
 def test_killing_workers_full_of_tasks_loses_none(land: Land, kills: int) -> None:
-    """Each runs to its end, and a kill that fell upon many at once is charged to none of them."""
+    """Each runs to its end, and a kill that fell upon many at once is charged to none of them.
+
+    They are of three queues, which are run in their order.
+    """
     settings = {
         "threads": THREADS, "coroutines": COROUTINES, "retry": LONG_LEASE, "save_limit": 0, "max_crashes": 0,
         "preload": ["tests.integration.many_tasks", "tests.chaos.tasks"],
+        "queues": ["reports", "mail", "default"],
     }  # fmt: skip
     app, cluster = land.both(**settings)
     witness = Witness(app, land.file())
     plain, awaits = app.task(tasks.record), app.task(many_tasks.record)
+    # every third is a plain function
+    sent = [
+        (awaits if index % 3 else plain).using(queue=queue, priority=priority)
+        for index, (queue, priority) in enumerate((*tasks.ROUTES, *tasks.ROUTES[::-1]))
+    ]
     jobs = []
     for turn in range(kills):
         numbers = range(turn * EACH, (turn + 1) * EACH)
-        # every third is a plain function
-        calls = [(awaits if n % 3 else plain).bind(str(witness.path), n, 0.02) for n in numbers]
+        calls = [sent[number % len(sent)].bind(str(witness.path), number, 0.02) for number in numbers]
         jobs += app.enqueue_many(calls)
         busy = until(lambda: [one for one in cluster.status().workers if one.running], "a worker with tasks")
         victim = random.choice(busy)

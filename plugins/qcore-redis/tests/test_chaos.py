@@ -1,7 +1,8 @@
-"""SIGKILL at any process, the server included, loses no accepted task and leaves no orphan."""
+"""SIGKILL at any process, the server too, loses no task of any queue."""
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import signal
@@ -37,6 +38,8 @@ def record(path, number, seconds):
     time.sleep(seconds)
     return number
 """
+#: queues and priorities of the tasks in turn: every third is as one that names neither
+ROUTES = (("default", 0), ("mail", 5), ("reports", 0), ("default", 0), ("mail", -5), ("reports", 5))
 #: tasks that wait in the beginning, and seconds each takes
 MANY, EACH = 400, 0.002
 #: tasks that run between two kills
@@ -83,6 +86,8 @@ class Scene:
             }
         )
         self.app = App(self._config)
+        record = self.app.task(importlib.import_module("chaos_tasks").record)
+        self._sent = [record.using(queue=queue, priority=priority) for queue, priority in ROUTES]
         self.clusters: list[Cluster] = []
 
     @property
@@ -99,7 +104,8 @@ class Scene:
         """Enqueue tasks one by one, and keep in mind what became of each."""
         for number in itertools.islice(self._numbers, count):
             try:
-                self.jobs[number] = self.app.enqueue("chaos_tasks.record", str(self.path), number, EACH)
+                task = self._sent[number % len(self._sent)]
+                self.jobs[number] = task.enqueue(str(self.path), number, EACH)
             except BackendUnavailable:
                 self.unsure.add(number)
 
@@ -149,6 +155,7 @@ class Scene:
     def judge(self) -> None:
         """See that each accepted task ran and has one result, and that nothing else is left."""
         self.drained()
+        assert [one.name for one in self.app.queue.list()] == ["default"]
         self.cluster.stop(timeout=100)
         runs = self.runs()
         with self.server.client() as client:
