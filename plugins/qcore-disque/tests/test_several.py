@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
-import string
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import strategies as st
 
 from qcore.interfaces import Settings
 from qcore_disque import DisqueBroker
 from qcore_disque.several import DisqueQueues, broker_of
 from qcore_queues.order import QueueOrder
-from qcore_queues.routes import Route
 from qcore_testing.broker.base import acks, bodies, message
 from qcore_testing.queue_cluster import check_queues_of_a_cluster
 
@@ -27,11 +24,6 @@ if TYPE_CHECKING:
     from .conftest import Server
 
 _numbers = itertools.count()
-NAMES = st.text(string.ascii_letters + string.digits + "_.:-", min_size=1, max_size=80)
-QUEUES = st.text(string.ascii_letters + string.digits + "_.-", max_size=64).filter(
-    lambda name: name != "default"
-)
-ROUTES = st.tuples(NAMES, st.builds(Route, QUEUES, st.sampled_from([-1, 0, 1])))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from qcore import App, Cluster, Config
@@ -38,8 +39,12 @@ class Nodes:
 
     def broker(self, node: int, **fields: Any) -> DisqueBroker:
         """Return a broker that is given one node only."""
+        return DisqueBroker(self.settings(node, **fields))
+
+    def settings(self, node: int, **fields: Any) -> Settings:
+        """Return its settings."""
         sections = {"disque_nodes": [self.server.nodes[node]], **fields}
-        return DisqueBroker(Settings(name="alone", retry=60.0, sections=sections))
+        return Settings(name="alone", retry=60.0, sections=sections)
 
     def enqueue(self, *counts: int) -> None:
         """Enqueue so many messages on each node."""
@@ -111,6 +116,51 @@ def test_a_purge_reaches_every_node(nodes: Nodes) -> None:
     assert removed == 31
     assert nodes.lengths() == [0, 0, 0]
     assert nodes.left() == []
+
+
+def test_what_waits_is_shown_of_every_node(nodes: Nodes) -> None:
+    """In the order in which it was added, whichever node has it; what is delayed comes last, once."""
+    first, second, third = nodes.brokers
+    second.enqueue([message(b"1")])
+    first.enqueue([message(b"later", delay=300), message(b"2")])
+    third.enqueue([message(b"3")])
+    second.enqueue([message(b"4")])
+    leased, _ = nodes.lease(2)
+    assert leased.body == b"3"
+
+    found = third.waiting(9)
+
+    assert [one.body for one in found] == [b"1", b"2", b"4", b"later"]
+    assert [one.delay > 290 for one in found] == [False, False, False, True]
+    assert [one.body for one in first.waiting(2)] == [b"1", b"2"]
+    assert third.peek() == b"1"
+    assert nodes.lengths() == [1, 2, 0]
+
+
+def test_a_queue_is_moved_from_every_node(nodes: Nodes) -> None:
+    """Each message is in the other queue once, in its order, with its counters and its delay."""
+    first, second, third = nodes.brokers
+    second.enqueue([message(b"tried")])
+    (tried,) = second.lease(1, TIMEOUT)
+    second.settle([Settlement(tried.receipt, Action.RETRY, failures=2)])
+    first.enqueue([message(b"2"), message(b"later", delay=300)])
+    third.enqueue([message(b"3")])
+
+    assert first.move_to(b"other") == 4
+    assert first.move_to(b"other") == 0
+
+    assert nodes.lengths() == [0, 0, 0]
+    other = DisqueBroker(attrs.evolve(nodes.settings(0), name="other"))
+    moved = other.lease(9, TIMEOUT)
+    assert [(one.body, one.failures, one.deliveries) for one in moved] == [
+        (b"tried", 2, 2),
+        (b"2", 0, 1),
+        (b"3", 0, 1),
+    ]
+    (later,) = other.waiting(9)
+    assert later.body == b"later"
+    assert 200 < later.delay <= 300
+    other.close()
 
 
 def test_a_purge_leaves_what_is_leased(nodes: Nodes) -> None:

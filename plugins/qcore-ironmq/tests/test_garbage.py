@@ -205,6 +205,8 @@ CALLS: Final[list[Callable[[IronBroker], object]]] = [
     lambda broker: broker.settle([Settlement(RECEIPT)]),
     lambda broker: broker.extend([RECEIPT], 60.0),
     lambda broker: broker.size(),
+    lambda broker: broker.peek(),
+    lambda broker: broker.waiting(5),
     lambda broker: broker.dead_letters(),
     lambda broker: broker.requeue(["4611686018427387904"]),
     lambda broker: broker.delete(["4611686018427387904"]),

@@ -6,13 +6,15 @@ import itertools
 import os
 import string
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.interfaces import Settings
 from qcore_ironmq import IronSettings
-from qcore_ironmq.several import broker_of
+from qcore_ironmq.several import broker_of, queue_of
 from qcore_queues.order import QueueOrder
 from qcore_queues.routes import Route
 from qcore_testing.queue_cluster import check_queues_of_a_cluster
@@ -26,10 +28,7 @@ if TYPE_CHECKING:
     from .conftest import Server
 
 _numbers = itertools.count()
-NAMES = st.text(string.ascii_letters + string.digits + "_.:-", min_size=1, max_size=80)
-QUEUES = st.text(string.ascii_letters + string.digits + "_.-", max_size=64).filter("default".__ne__)
-ROUTES = st.tuples(NAMES, st.builds(Route, QUEUES, st.sampled_from([-1, 0, 1])))
-DEAD = ".dead_letters"
+QUEUES = st.text(string.ascii_letters + string.digits + "_.-", max_size=64)
 
 
 @pytest.fixture
@@ -72,3 +71,12 @@ def test_a_cluster_runs_its_queues(ironmq: Server, tmp_path: Path) -> None:
     """Strictly in their order, by weights, by priority; and a paused one waits."""
     declared = {"queues": ["mail", "reports"], "priorities": True}
     check_queues_of_a_cluster({"iron_mq": ironmq.settings | declared}, tmp_path)
+
+
+@given(QUEUES, st.sampled_from([-1, 0, 1]))
+def test_a_queue_is_spelled_in_one_way(queue: str, band: int) -> None:
+    """What is added to the name of the configuration is left as it is by whoever encodes a URL."""
+    name = queue_of("orders", Route(queue, band))
+
+    assert quote(name, safe="") == name
+    assert unquote(name) == name
