@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from opentelemetry import trace
 
 from qcore import State
@@ -14,6 +17,7 @@ from .conftest import Collector, attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from qcore import App, Cluster, Job, Result
 
@@ -85,6 +89,47 @@ def test_a_cluster_that_is_stopped_exports_its_last_figures(
     cluster.stop()
 
     assert collector.metrics["messaging.process.duration"][-1].count == 1
+
+
+#: a module of a program that has its log lines carry trace ids, as the instrumentation's documentation says
+LOGGED = """
+import logging
+from opentelemetry.instrumentation.logging import LoggingInstrumentor
+
+LoggingInstrumentor().instrument(set_logging_format=True)
+handler = logging.FileHandler("lines")
+handler.setFormatter(logging.Formatter("%(otelTraceID)s %(otelSpanID)s %(message)s"))
+logging.getLogger("shop").addHandler(handler)
+
+
+def pack(number):
+    logging.getLogger("shop").warning("packed %d", number)
+"""
+
+
+def test_log_lines_of_a_task_carry_its_trace(
+    running: Callable[..., tuple[App, Cluster]],
+    collector: Collector,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By OpenTelemetry's instrumentation of logging, which reads the current span."""
+    if importlib.util.find_spec("opentelemetry.instrumentation") is None and not os.environ.get("CI"):
+        pytest.skip("needs opentelemetry-instrumentation-logging: see CONTRIBUTING.md")
+    (tmp_path / "logged_tasks.py").write_text(LOGGED)
+    monkeypatch.chdir(tmp_path)
+    app, cluster = running(preload=["logged_tasks"])
+
+    for number in range(2):
+        assert ended(app.enqueue("logged_tasks.pack", number)).state is State.SUCCESS
+    cluster.stop()
+
+    spans = collector.named("process logged_tasks.pack")
+    lines = (tmp_path / "lines").read_text().splitlines()
+    assert lines == [
+        f"{span.trace_id.hex()} {span.span_id.hex()} packed {number}" for number, span in enumerate(spans)
+    ]
+    assert len({span.trace_id for span in spans}) == 2
 
 
 def linked(span: Any) -> set[bytes]:

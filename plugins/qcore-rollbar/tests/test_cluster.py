@@ -49,6 +49,39 @@ def test_a_cluster_sends_failures_and_what_its_supervisor_sees(
     assert not service.canaries()
 
 
+#: what a supervisor imports, because it has the class of the broker; a job of it fails from then on
+BROKEN = """
+from qcore.supervision.control_poll import ControlPoller
+from qcore_sqlite.broker import SqliteBroker as Broker
+
+
+def poll(self, coordination):
+    raise RuntimeError("no order is read")
+
+
+ControlPoller.poll = poll
+"""
+
+
+def test_an_error_of_the_supervisor_is_an_item(
+    running: Callable[..., tuple[App, Cluster]], service: Rollbar, tmp_path: Path
+) -> None:
+    """With its stack, and of no task; the supervisor goes on."""
+    (tmp_path / "broken_supervisor.py").write_text(BROKEN)
+    path = {"path": str(tmp_path / "queue.db")}
+    app, cluster = running({}, broker_class="broken_supervisor.Broker", sqlite=path)
+
+    service.until(service.items, "an item of the supervisor")
+    assert ended(app.enqueue("rollbar_tasks.ship")) == State.SUCCESS
+    cluster.stop()
+
+    (item,) = service.items()
+    trace = item["body"]["trace"]
+    assert trace["exception"] == {"class": "RuntimeError", "message": "no order is read"}
+    assert trace["frames"][-1]["method"] == "poll"
+    assert (item["level"], item["custom"]["kind"]) == ("critical", "supervisor")
+
+
 def test_a_service_that_is_away_delays_no_task(
     running: Callable[..., tuple[App, Cluster]], service: Rollbar
 ) -> None:

@@ -92,6 +92,39 @@ def test_each_run_has_scopes_of_its_own(
         assert event["tags"].get("number", "") == number
 
 
+#: what a supervisor imports, because it has the class of the broker; a job of it fails from then on
+BROKEN = """
+from qcore.supervision.control_poll import ControlPoller
+from qcore_sqlite.broker import SqliteBroker as Broker
+
+
+def poll(self, coordination):
+    raise RuntimeError("no order is read")
+
+
+ControlPoller.poll = poll
+"""
+
+
+def test_an_error_of_the_supervisor_is_an_event(
+    running: Callable[..., tuple[App, Cluster]], sentry: Sentry, tmp_path: Path
+) -> None:
+    """With its stack, and of no task; the supervisor goes on."""
+    (tmp_path / "broken_supervisor.py").write_text(BROKEN)
+    path = {"path": str(tmp_path / "queue.db")}
+    app, cluster = running({}, broker_class="broken_supervisor.Broker", sqlite=path)
+
+    sentry.until(lambda: sentry.items("event"), "an event of the supervisor")
+    assert ended(app.enqueue("sentry_tasks.ship", 1)) == State.SUCCESS
+    cluster.stop()
+
+    (event,) = sentry.items("event")
+    (error,) = event["exception"]["values"]
+    assert (error["type"], error["value"]) == ("RuntimeError", "no order is read")
+    assert error["stacktrace"]["frames"][-1]["function"] == "poll"
+    assert (event["tags"]["qcore.kind"], "qcore.task" in event["tags"]) == ("supervisor", False)
+
+
 def test_schedules_check_in(running: Callable[..., tuple[App, Cluster]], sentry: Sentry) -> None:
     """The supervisor that fires them knows their rules, and the worker says how they end."""
     app, _ = running({"check_ins": True})
