@@ -109,10 +109,10 @@ class WorkerExit:
         #: as `os.waitstatus_to_exitcode` returns it
         self.status = notice.status
         self.seen: PageSnapshot = slot.page.snapshot()
-        #: read before the page is reused
-        self.left = slot.page.read(self.seen) or ([], [])
         #: what ran at once, and what was to
         self.cells = tuple(slot.page.cells.left())
+        #: read before the page is reused; of a worker that has left nothing, that is not read at all
+        self.left = ([], []) if self.clean else slot.page.read(self.seen) or ([], [])
         self.cancelled_uses = frozenset(slot.cancelled_uses)
         self.killed_uses = slot.killed_uses
         #: the message that was acknowledged before it began, and its workflow header; -1 = none
