@@ -8,11 +8,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import psutil
 import pytest
 
 from qcore import Cluster, Config, State
 from qcore.errors import (
     BackendError,
+    BackendRejected,
     ConfigError,
     EncodeError,
     PayloadTooLarge,
@@ -189,6 +191,23 @@ def test_broker_of_one_process_is_refused_by_a_cluster(land: Land) -> None:
 
     with pytest.raises(ConfigError, match="'memory' lives in one process and cannot feed a cluster"):
         Cluster(config).start()
+
+
+def test_a_start_that_is_refused_leaves_no_process(land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor that imports meanwhile ends with it."""
+    cluster = Cluster(land.app().config)
+    begun: list[int] = []
+
+    def refuse(*_: object) -> None:
+        begun.append(cluster.pid or 0)
+        raise BackendRejected("it refuses everybody")
+
+    monkeypatch.setattr("qcore.cluster.check_backends", refuse)
+    with pytest.raises(BackendRejected, match="everybody"):
+        cluster.start()
+
+    assert cluster.pid is None
+    until(lambda: not psutil.pid_exists(begun[0]), "the supervisor to end")
 
 
 def test_preload_that_fails_is_a_failed_start_with_its_traceback(land: Land) -> None:

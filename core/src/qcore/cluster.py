@@ -94,7 +94,6 @@ class Cluster:
 
         Raises:
             StartFailed: the cluster did not start; the message says why, and no process is left running.
-
         """
         if IMPORTING_MAIN.get():
             raise ImportedMainReached
@@ -102,7 +101,6 @@ class Cluster:
             msg = f"the cluster runs already (supervisor {self.pid}); stop it first"
             raise ClusterError(msg)
         boot = boot_of(self.config, self._declaring, plugins=self._plugins)
-        check_backends(self.config, self._plugins)
         ours, theirs = socket.socketpair()
         source = str(Path(__file__).resolve().parent.parent)
         program = (
@@ -112,6 +110,12 @@ class Cluster:
         self._process = start_interpreter(program, theirs.fileno())
         theirs.close()
         self._control = control = Control(ours)
+        try:
+            # Meanwhile it imports; until it is handed the rest it does nothing else.
+            check_backends(self.config, self._plugins)
+        except BaseException:
+            self._reap(0.0)
+            raise
         try:
             control.hand_over(msgspec.msgpack.encode(boot))
             answer = control.answer(_START)
@@ -130,7 +134,6 @@ class Cluster:
 
         Raises:
             ClusterError: the supervisor runs and has not answered within ten seconds.
-
         """
         with self._lock:
             if self.pid is not None and self._control is not None:

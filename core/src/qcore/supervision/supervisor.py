@@ -40,6 +40,10 @@ _log = logging.getLogger("qcore.cluster")
 #: or a task that runs for long, is noticed that much later at most.
 _TICK_BUSY: Final = 0.02
 _TICK_IDLE: Final = 0.1
+#: Seconds between two while the first workers become ready, which takes them milliseconds, and for how
+#: long it is looked so often: a backend may be away.
+_TICK_STARTING: Final = 0.002
+_STARTING: Final = 0.2
 #: Seconds between two published statuses while a task runs for long.
 _PUBLISH: Final = 1.0
 #: Seconds between the signal that kills a worker and the moment it is given up.
@@ -191,6 +195,9 @@ class Supervisor:
             self._lost = lost
             self.stop()
         tick = min(self._config.guard_cycle, _TICK_BUSY if busy else _TICK_IDLE)
+        if self._state == "starting" and (alive := self._pool.alive()):
+            forked = time.monotonic() - max(slot.started for slot in alive)
+            tick = _TICK_STARTING if forked < _STARTING else tick
         for key, _ in self._selector.select(tick):
             key.data()
 
