@@ -107,9 +107,9 @@ class Queue:
     def pause(self, queue: str | None = None) -> None:
         """Have all clusters of the queue take no new tasks, from within two seconds on.
 
-        One that is named is paused at once. Workers finish the tasks they hold. The queue stays paused
-        until it is resumed, even if clusters are restarted; tasks are enqueued and schedules fire as
-        before.
+        One that is named is paused at once, if the broker can do that itself. Workers finish the tasks
+        they hold. The queue stays paused until it is resumed, even if clusters are restarted; tasks are
+        enqueued and schedules fire as before.
         """
         runtime = self._app.runtime
         if queue is not None:
@@ -120,7 +120,7 @@ class Queue:
             store.set_flag(PAUSED, flag, PAUSE_TTL)
 
     def resume(self, queue: str | None = None) -> None:
-        """Have clusters take tasks again, from within two seconds on; of one that is named, at once."""
+        """Have clusters take tasks again, as soon as `pause` has them take none."""
         if queue is not None:
             self._pause_one(queue, paused=False)
             return

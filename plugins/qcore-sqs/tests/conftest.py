@@ -64,6 +64,11 @@ class Sqs:
         told: dict[str, int] = self._post("/state", {})["asked"]
         return told
 
+    def now(self) -> float:
+        """Return epoch seconds by the server's clock."""
+        told: float = self._post("/state", {})["now"]
+        return told
+
     def left(self) -> dict[str, Any]:
         """Return the errors that are still planned."""
         told: dict[str, Any] = self._post("/state", {})["left"]

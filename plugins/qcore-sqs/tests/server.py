@@ -160,7 +160,7 @@ class Server:
             for name, value in json.loads(body or b"{}").items():
                 assert name in {one.name for one in fields(Wrongs)}
                 setattr(self.wrongs, name, value)
-            return "200 OK", {"asked": dict(self.asked), "left": vars(self.wrongs)}
+            return "200 OK", {"asked": dict(self.asked), "left": vars(self.wrongs), "now": CLOCK.now()}
 
     def _moto_reset(self) -> None:
         self._ask_moto({"REQUEST_METHOD": "POST", "PATH_INFO": "/moto-api/reset"}, b"")
@@ -308,8 +308,6 @@ class Server:
         status, told = reply
         data = json.dumps(told).encode()
         headers = [("Content-Type", "application/x-amz-json-1.0"), ("Content-Length", str(len(data)))]
-        # of which `Date` has whole seconds
-        headers.append(("X-Clock", repr(CLOCK.now())))
         start(status, headers)
         return [data]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import time
 import uuid
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
@@ -12,7 +14,7 @@ import msgspec
 import pytest
 
 from qcore.interfaces import Settings
-from qcore_sqs import SqsBroker, SqsSettings, dead_letters, purging
+from qcore_sqs import SqsBroker, SqsSettings, dead_letters, leasing, purging, transfer
 from qcore_sqs.queues import Queues
 from qcore_sqs.several import SqsQueues, settings_of
 from qcore_testing import BrokerContract
@@ -87,12 +89,16 @@ class _Sqs:
         made.close()
 
     @pytest.fixture
-    def patched(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Have the broker go by the server's clock."""
+    def patched(self, sqs: Sqs, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have the broker go by the server's clock where it compares the two."""
         # seconds for which letters are invisible when a process dies that reads them
         monkeypatch.setattr(dead_letters, "_READING", 3 * QUICKER)
-        # a fraction of a second is a second of the tests
-        monkeypatch.setattr(purging, "_now", _clock_of)
+        began, there = time.time(), sqs.now()
+        quick = SimpleNamespace(
+            time=lambda: there + (time.time() - began) * QUICKER, monotonic=time.monotonic, sleep=time.sleep
+        )
+        for module in (leasing, purging, transfer):
+            monkeypatch.setattr(module, "time", quick)
 
     @pytest.fixture
     def make(
@@ -145,10 +151,6 @@ class _Sqs:
     def freeze_server(self, sqs: Sqs) -> Outage:
         """Return what stops the server for a while."""
         return lambda: frozen(sqs.pid)
-
-
-def _clock_of(answer: dict[str, Any]) -> float:
-    return float(answer["ResponseMetadata"]["HTTPHeaders"]["x-clock"])
 
 
 class TestSqsBroker(_Sqs, BrokerContract):
