@@ -33,7 +33,7 @@ def test_a_cluster_sends_failures_traces_and_what_its_supervisor_sees(
     running: Callable[..., tuple[App, Cluster]], sentry: Sentry, tmp_path: Path
 ) -> None:
     """The trace begins in this program; each failure is one event; no canary is in any payload."""
-    app, cluster = running({"traces_sample_rate": 1.0}, timeout=0.5, recycle=3)
+    app, cluster = running({"traces_sample_rate": 1.0}, timeout=0.5, recycle=3, max_crashes=1)
     sentry_sdk.init(dsn=sentry.dsn, traces_sample_rate=1.0, auto_enabling_integrations=False)
 
     with sentry_sdk.start_transaction(op="http.server", name="checkout") as transaction:
@@ -46,11 +46,16 @@ def test_a_cluster_sends_failures_traces_and_what_its_supervisor_sees(
     hung = app.enqueue("sentry_tasks.hang", str(tmp_path / "hangs"))
     assert ended(hung) == State.FAILED
     assert ended(app.enqueue("sentry_tasks.missing")) == State.FAILED
+    # A worker that dies takes along what it has not sent.
+    sentry.until(lambda: len(sentry.items("event")) == 4, "the event of a task that is not there")
+    assert ended(app.enqueue("sentry_tasks.fall")) == State.FAILED
+    app.schedules.create("sentry_tasks.gone", name="nightly", minutes=1)
+    sentry.until(lambda: len(sentry.items("event")) == 7, "what became of the schedule and of its task")
     cluster.stop()
     sentry_sdk.flush(30)
 
     events = {event.get("transaction", ""): event for event in sentry.items("event")}
-    assert len(sentry.items("event")) == 4
+    assert len(sentry.items("event")) == 7
     pay = events["sentry_tasks.pay"]
     assert pay["exception"]["values"][0]["type"] == "ValueError"
     assert [one["message"] for one in pay["breadcrumbs"]["values"]] == ["about to pay"]
@@ -59,6 +64,10 @@ def test_a_cluster_sends_failures_traces_and_what_its_supervisor_sees(
     frames = events["sentry_tasks.hang"]["exception"]["values"][0]["stacktrace"]["frames"]
     assert frames[-1]["function"] == "hang"
     assert events["sentry_tasks.missing"]["exception"]["values"][0]["type"] == "TaskNotFound"
+    assert events["sentry_tasks.fall"]["exception"]["values"][0]["type"] == "WorkerDied"
+    tags = [event.get("tags", {}) for event in sentry.items("event")]
+    of_schedule = [one["qcore.kind"] for one in tags if one.get("qcore.schedule") == "nightly"]
+    assert sorted(of_schedule) == ["failure", "schedule"]
     runs = {one["transaction"]: one for one in sentry.items("transaction")}
     ship = runs["sentry_tasks.ship"]
     assert [span["op"] for span in ship["spans"]] == ["queue.process", "db"]
