@@ -1,9 +1,10 @@
-"""What a forked process is to its parent and to the kernel."""
+"""What a forked process changes of itself, and leaves at its end."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import Final
 
 _log = logging.getLogger("qcore.zygote")
@@ -42,3 +43,12 @@ def offer_to_oom_killer() -> None:
             os.close(file)
     except OSError as exc:
         _log.debug("oom_score_adj could not be set: %s", exc)
+
+
+def flush_streams() -> None:
+    """Write out what is buffered; an end by `os._exit` does not."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError) as exc:
+            _log.debug("a stream could not be flushed: %s", exc)

@@ -26,7 +26,10 @@ def say_farewell(slot: int) -> None:
     All tasks are settled by now, so a function that does not return is cut off with the process.
     """
     if not HOOKS.on_stop and atexit._ncallbacks() == ONLY_LOGGING and _only_streams():  # noqa: SLF001 - as below
-        logging.shutdown()
+        try:
+            logging.shutdown()
+        except Exception:  # noqa: BLE001 - as below
+            _log.exception("worker %d: the log could not be closed", slot)
         return
     if HOOKS.on_stop:
         _within(slot, HOOKS.stop, lambda: f"on_worker_stop: {HOOKS.running}")
@@ -34,10 +37,14 @@ def say_farewell(slot: int) -> None:
 
 
 def _only_streams() -> bool:
-    """Whether the log goes nowhere but to streams, which a thread that watches would cost more than."""
+    """Whether the log goes to streams and files alone; a program's own handler may wait for anything."""
     handlers: list[Any] = vars(logging)["_handlerList"]  # what `logging.shutdown` closes, weak references
-    found = (ref() for ref in handlers)
-    return all(one is None or isinstance(one, logging.StreamHandler) for one in found)
+    found = [one for one in (ref() for ref in handlers) if one is not None]
+    return all(isinstance(one, logging.StreamHandler) and _is_known(type(one)) for one in found)
+
+
+def _is_known(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in {"logging", "qcore_logs"}
 
 
 def _within(slot: int, call: Callable[[], None], what: Callable[[], str]) -> None:

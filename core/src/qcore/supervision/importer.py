@@ -18,6 +18,7 @@ from qcore.supervision import zygote
 from qcore.supervision.protocol import MESSAGE, Notice, decode_boot, encode
 from qcore.supervision.zygote_link import ZygoteLink
 from qcore_logs import setup
+from qcore_process.birth import flush_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ def import_apart(
         StartFailed: the process was killed.
 
     """
-    zygote.flush_streams()  # else both processes write what is buffered
+    flush_streams()  # else both processes write what is buffered
     parent = os.getpid()
     link = ZygoteLink.fork(parent, lambda channel: _import(channel, find, plugins, explain))
     try:
@@ -115,5 +116,5 @@ def _import(
 
 def _leave(code: int) -> NoReturn:
     """End at once: a thread that the module has started would hold up the end."""
-    zygote.flush_streams()
+    flush_streams()
     os._exit(code)

@@ -35,7 +35,7 @@ from qcore.workers.prepared import Prepared
 from qcore.workers.worker import Worker
 from qcore_logs import setup
 from qcore_names.resolve import Script, ScriptFinder
-from qcore_process.birth import offer_to_oom_killer, pidfd_of, quiet_stdin
+from qcore_process.birth import flush_streams, offer_to_oom_killer, pidfd_of, quiet_stdin
 from qcore_process.exit_handlers import forget_exit_handlers, forget_finalizers
 from qcore_process.forked import EX_SOFTWARE
 from qcore_process.handlers import DEFAULT, set_handler
@@ -231,8 +231,8 @@ class Zygote:
     def _make_worker(self, slot: int) -> None:
         """Make all of a slot's worker that can be made before a fork."""
         worker = self._workers[slot] = Worker(self._prepared, self._journal.page(slot), slot)
-        if self._prepared.backends is not None:
-            worker.assemble(self._prepared.backends)
+        if (backends := self._prepared.parts) is not None:
+            worker.assemble(backends)
         gc.freeze()
 
     def _reap(self) -> None:
@@ -286,15 +286,6 @@ class Zygote:
 def _read_order(spare: Spare) -> Order | None:
     data = spare.await_order()
     return decode_order(data) if data else None
-
-
-def flush_streams() -> None:
-    """Write out what is buffered; an end by `os._exit` does not."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError) as exc:
-            _log.debug("a stream could not be flushed: %s", exc)
 
 
 def preload_of(modules: Sequence[str], script: Script | None, *, has_tasks: bool) -> list[str]:

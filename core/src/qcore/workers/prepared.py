@@ -58,6 +58,11 @@ class Prepared:
         #: what can serve workers that are forked from now on; None = each makes its own
         self.backends: Backends | None = None
 
+    @property
+    def parts(self) -> Backends | None:
+        """Of what workers are made before they are forked; error reporters are made after the last fork."""
+        return None if self.config.error_reporter else self.backends
+
     def warm_up(self) -> None:
         """Import what every worker needs, by connecting once."""
         runtime, config = self.runtime, self.config
@@ -66,8 +71,8 @@ class Prepared:
             runner.preload(config)
         try:
             made = self.connect()
-            # Reporters are made after the last fork. What a broker is given of queues is each worker's own.
-            own = config.error_reporter or config.queues or not made.broker.capabilities.pauses_queues
+            # What a broker is given of queues is each worker's own.
+            own = config.queues or not made.broker.capabilities.pauses_queues
             if not own and made.may_fork and made.after_fork(b""):
                 made.broker.ping()
                 # No worker may find a connection that is this process's.

@@ -143,9 +143,10 @@ class Worker:
         self._runtime.owner = owner
         self._runtime.left_out = self._page.commands.left_out
         self._page.attach()
-        backends = self._backends
+        backends = self._prepared.backends
         if backends is None or not backends.after_fork(owner):
             backends = self._patience.connected(self._prepared.connect)
+        if backends is not self._backends:
             self.assemble(backends)
         self._executor.after_fork()
         self._batch.transaction.pid = os.getpid()
