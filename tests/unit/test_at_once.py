@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import threading
+import time
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
@@ -141,6 +143,38 @@ def test_a_reporter_is_asked_before_each_coroutine(
 
 
 @pytest.mark.parametrize("function", [tell, fails])
+def test_a_hook_is_called_while_the_loop_leaves_the_coroutine(
+    reporter: Choosing, hooks: RunHooks, loop: LoopThread, function: Any
+) -> None:
+    """The worker learns of an end in the last step of a coroutine, which the loop may still be in."""
+    awaiter, over, gate = Awaiter({PACK.code: PACK}, hooks), threading.Event(), threading.Event()
+
+    def ended() -> None:
+        over.set()
+        assert gate.wait(LONG)
+
+    run: Any = awaiter.begin(
+        opened(),
+        plan_of(function, {"wanted": "yes"}),
+        1,
+        0,
+        upstream_args=None,
+        queue="q",
+        enter=lambda: None,
+        ended=ended,
+    )
+    loop.start([(run.loop_run, run.context)])
+    assert over.wait(LONG)
+    try:
+        outcome = awaiter.end(run)
+    finally:
+        gate.set()
+
+    assert outcome.kind is (Kind.SUCCESS if function is tell else Kind.FAILURE)
+    assert [said for said, _ in reporter.seen] == ["yes"]
+
+
+@pytest.mark.parametrize("function", [tell, fails])
 def test_a_coroutine_that_has_ended_is_no_garbage(hooks: RunHooks, loop: LoopThread, function: Any) -> None:
     """Its run and its arguments are freed at once, and not by the next look for garbage."""
     awaiter, over = Awaiter({PACK.code: PACK}, hooks), threading.Event()
@@ -207,17 +241,50 @@ def test_a_loop_that_is_not_installed_is_told_before_workers_are_forked(
         AtOnce().preload(config)
 
 
-def test_what_was_leased_too_early_keeps_no_place_empty() -> None:
-    """Where all places were taken as it was released, each that is free later is filled at once."""
+def ran(seconds: float) -> Demand:
+    """Return the demand of a worker whose coroutines take so long."""
     demand = Demand(many_threads=False)
     for _ in range(200):
         demand.saw(is_async=True)
-        demand.ran(100_000_000)
-    assert demand.wanted(100, 1, 0, 0) > 100
+        demand.ran(int(seconds * 1e9))
+    return demand
+
+
+def began(*seconds: float) -> list[Any]:
+    """Return runs that began so many seconds ago."""
+    now = time.monotonic_ns()
+    return [SimpleNamespace(started=now - int(one * 1e9)) for one in seconds]
+
+
+def test_what_was_leased_too_early_keeps_no_place_empty() -> None:
+    """Where all places were taken as it was released, each that is free later is filled at once."""
+    demand = ran(0.005)
+    assert demand.wanted(100, 1, [], 0) > 100
 
     demand.released(0, 1)
 
-    assert demand.wanted(100, 1, 0, 0) == 100
+    assert demand.wanted(100, 1, [], 0) == 100
+
+
+def test_what_ends_together_is_replaced_together() -> None:
+    """Messages are leased before the places are free, and not long before."""
+    demand = ran(100.0)
+
+    assert demand.wanted(0, 1, began(*[50.0] * 100), 0) == 0
+    assert demand.wanted(0, 1, began(*[99.998] * 60, *[50.0] * 40), 0) == 60
+    assert demand.wanted(40, 1, began(*[99.998] * 60), 20) == 80
+    # those that are late are tasks of another kind
+    assert demand.wanted(0, 1, began(*[500.0] * 60, *[50.0] * 40), 0) == 0
+
+
+def test_the_wait_ends_when_many_are_about_to_end() -> None:
+    """A quarter of them together is worth a round trip."""
+    demand = ran(100.0)
+
+    assert demand.until_many_end(began(500.0)) == math.inf
+    assert demand.until_many_end(began(*[90.0] * 20, *[50.0] * 80)) == pytest.approx(50.0, abs=5.0)
+    assert demand.until_many_end(began(*[90.0] * 30, *[50.0] * 70)) == pytest.approx(10.0, abs=5.0)
+    assert ran(0.005).until_many_end(began(0.001)) == math.inf
 
 
 def test_what_is_for_another_worker_is_not_leased_again_at_once() -> None:
@@ -228,4 +295,4 @@ def test_what_is_for_another_worker_is_not_leased_again_at_once() -> None:
 
     demand.released(50, 0)
 
-    assert demand.wanted(50, 0, 1, 0) == 0
+    assert demand.wanted(50, 0, began(1.0), 0) == 0

@@ -118,7 +118,8 @@ class Awaiter(Executor):
         else:
             outcome = self._failed(run, error)
         if run.info is not None and run.post:
-            call_hooks(run.post, run.context, ExecuteEvent(task=run.info, outcome=outcome))
+            # The loop may be in the last step of the coroutine still, and nobody enters a context twice.
+            call_hooks(run.post, run.context.copy(), ExecuteEvent(task=run.info, outcome=outcome))
         # The context has the run: neither would be freed before a look for garbage.
         del run.context
         return outcome
