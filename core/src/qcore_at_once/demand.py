@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
-from typing import Final
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from qcore_at_once.cell_runs import CellRun
 
 #: Cells beyond those of the running tasks, for messages that begin as soon as one of them ends.
 AHEAD: Final = 128
 #: Seconds of work that may wait in this worker, so that no place stays empty during a round trip.
 _BUFFER: Final = 0.015
+#: Seconds before the usual end of a task at which a message is leased for its place.
+_BEFORE: Final = 0.01
+#: Seconds behind its usual end after which a task is one that takes longer.
+_LATE: Final = 0.01
+#: The part of the running tasks that is waited for, so that not each has a round trip of its own.
+_PART: Final = 4
 #: Seconds for which this worker leases less after it has released what could not begin.
 _REST: Final = 0.25
 #: How much the newest run counts in an average.
@@ -45,13 +58,13 @@ class Demand:
             self._rest_until = until
         self._exact_until = until
 
-    def wanted(self, coroutines: int, threads: int, running: int, held: int) -> int:
+    def wanted(self, coroutines: int, threads: int, runs: Collection[CellRun], held: int) -> int:
         """Return how many messages to lease.
 
         Args:
             coroutines: places for coroutines that are free.
             threads: places for plain functions that are free.
-            running: tasks that run.
+            runs: tasks that run, the oldest first.
             held: messages that wait for a place.
 
         """
@@ -59,9 +72,27 @@ class Demand:
         if now < self._rest_until:
             return 0
         room = self._room(coroutines, threads)
-        ahead = (room + running) * _BUFFER / max(self._average, _LEAST) if now >= self._exact_until else 0.0
+        ahead = 0.0
+        if now >= self._exact_until:
+            short = self._average <= _BEFORE
+            # what began together ends together: of longer tasks it matters when each began
+            ahead = (room + len(runs)) * _BUFFER / max(self._average, _LEAST) if short else self._ending(runs)
         found = round(room) + min(int(ahead), AHEAD) - held
         return 1 if found <= 0 < room and not held else max(0, found)
+
+    def _ending(self, runs: Collection[CellRun]) -> int:
+        """Return how many tasks end soon if they take as long as others; those that are late do not count."""
+        began = time.monotonic_ns() - int(self._average * 1e9)
+        earliest, latest = began - int(_LATE * 1e9), began + int(_BEFORE * 1e9)
+        return sum(earliest <= one.started <= latest for one in runs)
+
+    def until_many_end(self, runs: Collection[CellRun]) -> float:
+        """Return the seconds until a part of the tasks ends so soon that messages are leased for it."""
+        if self._average <= _BEFORE:
+            return math.inf
+        latest = time.monotonic_ns() - int((self._average - _BEFORE) * 1e9)
+        coming = [one.started - latest for one in runs if one.started > latest]
+        return next(islice(coming, len(coming) // _PART, None), math.inf) / 1e9
 
     def _room(self, coroutines: int, threads: int) -> float:
         """Return how many messages may begin, as far as is known what they are."""

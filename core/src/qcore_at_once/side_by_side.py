@@ -244,6 +244,8 @@ class SideBySide:
     def _take_news(self) -> None:
         """Take in what has ended or was found, after waiting for the first of it unless others may begin."""
         longest = 0.0 if self._can_lease() else _LONG / 1e9 if self._held else _WAIT
+        if self._more and longest == _WAIT:
+            longest = min(_WAIT, self._demand.until_many_end(self._runs.values()))
         timeout = longest if self._ledger.is_empty else max(0.0, self._ledger.left)
         try:
             news = self._news.get(timeout=timeout)
@@ -280,7 +282,7 @@ class SideBySide:
             # They go on without cells.
             return 0
         running, held = len(self._runs), len(self._held)
-        wanted = self._demand.wanted(*self._runners.room, running, held)
+        wanted = self._demand.wanted(*self._runners.room, self._runs.values(), held)
         return self._home.limit(min(wanted, len(self._free)), running + held)
 
     def _settle(self, limit: int | None = None) -> None:
