@@ -10,6 +10,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.metrics import _internal as metrics_internal
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.util._once import Once
 
 from qcore_otel import OtelReporter, producer
@@ -146,18 +147,25 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 
 @pytest.fixture
-def started(collector: Collector) -> Callable[..., OtelReporter]:
-    """Return a function that returns a reporter at work in this process."""
+def started(collector: Collector) -> Iterator[Callable[..., OtelReporter]]:
+    """Yield a function that returns a reporter at work in this process."""
     del collector
+    made: list[OtelReporter] = []
 
     def start(**settings: Any) -> OtelReporter:
         reporter = OtelReporter(**settings)
+        made.append(reporter)
         reporter.secrets, reporter.cluster = [KEY], "shop"
         reporter.preload()
         reporter.start()
         return reporter
 
-    return start
+    yield start
+    # A thread that goes on sending would disturb other tests, hypothesis's by the numbers that it draws.
+    for reporter in made:
+        for one in reporter._providers:
+            if isinstance(one, MeterProvider):
+                one.shutdown(timeout_millis=2_000)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.further)])
