@@ -153,14 +153,23 @@ def test_what_it_does_not_name_is_an_error(value: str, error: type[Exception]) -
 
 
 @pytest.mark.portable
-def test_what_a_program_does_not_use_is_not_imported() -> None:
+def test_what_a_program_does_not_use_is_not_imported(tmp_path: Path) -> None:
     """An installed plugin that is not configured costs no import of its libraries."""
     program = (
         "import sys\nfrom qcore import App\n"
         "app = App()\napp.enqueue('math.hypot', 3, 4)\nassert len(app.runtime.plugins.listing()) > 3\n"
         "print(*sorted(name for name in sys.modules if '.' not in name))\n"
     )
-    told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+    )
+    assert ran.returncode == 0, ran.stderr
+    told = ran.stdout
     own = {name for name in told.split() if name.startswith(("qcore", "__", "_", "sitecustomize"))}
 
     clients = set(told.split()) - own - sys.stdlib_module_names

@@ -160,7 +160,7 @@ def test_each_key_bears_the_queue_and_expires(
         notes.reserve("api", b"%d" % number, 30.0, 1)
 
     with any_server.client() as client:
-        lasts = {key.decode(): client.pttl(key) for key in client.keys(f"*{queue}*")}
+        lasts = {key.decode("latin-1"): client.pttl(key) for key in client.keys(f"*{queue}*")}
 
     assert len(lasts) == 6
     assert {key.partition("}:")[0] for key in lasts} == {f"{{qcore:{queue}"}

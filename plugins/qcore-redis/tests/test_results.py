@@ -47,7 +47,7 @@ def result(number: int = 0, /, **fields: Any) -> StoredResult:
 
 def keys(client: Any, queue: str) -> set[str]:
     """Return what stands behind the name of the queue."""
-    return {key.decode().partition("}:")[2] for key in client.keys(f"*{queue}*")}
+    return {key.decode("latin-1").partition("}:")[2] for key in client.keys(f"*{queue}*")}
 
 
 @pytest.mark.parametrize("state", list(State))
