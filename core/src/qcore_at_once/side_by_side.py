@@ -243,9 +243,8 @@ class SideBySide:
 
     def _take_news(self) -> None:
         """Take in what has ended or was found, after waiting for the first of it unless others may begin."""
-        longest = 0.0 if self._can_lease() else _LONG / 1e9 if self._held else _WAIT
-        if self._more and longest == _WAIT:
-            longest = min(_WAIT, self._demand.until_many_end(self._runs.values()))
+        wait = min(_WAIT, self._demand.until_many_end(self._runs.values()))
+        longest = 0.0 if self._can_lease() else _LONG / 1e9 if self._held else wait
         timeout = longest if self._ledger.is_empty else max(0.0, self._ledger.left)
         try:
             news = self._news.get(timeout=timeout)
