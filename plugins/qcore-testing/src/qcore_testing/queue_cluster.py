@@ -36,7 +36,7 @@ def check_queues_of_a_cluster(settings: Mapping[str, Any], folder: Path) -> None
 
     - An earlier queue is empty before a later one begins, and each is run by priority.
     - A task knows its queue and its priority, and no other queue is touched.
-    - A paused queue waits until it is resumed, and is listed as paused.
+    - A paused queue waits until it is resumed, also if the cluster runs, and is listed as paused.
     - With weights, each queue has its proportion.
 
     Args:
@@ -76,17 +76,36 @@ def _check_order(app: App, config: dict[str, Any], path: Path) -> None:
     by_priority = sorted(_PRIORITIES, reverse=True)
 
     with _running(config | {"queues": ["reports", "mail", "default"]}):
-        _until(lambda: len(_lines(path)) == 2 * len(_PRIORITIES))
+        _until(lambda: len(_lines(path)) >= 2 * len(_PRIORITIES))
         queues = {one.name: one for one in app.queue.list()}
         assert (queues["reports"].ready, queues["reports"].paused) == (1, True)
         assert app.queue.is_paused("reports")
         assert not app.queue.is_paused("mail")
         app.queue.resume("reports")
         _until(lambda: len(_lines(path)) == 2 * len(_PRIORITIES) + 1)
+        _check_pause(app, path.with_name("pause"))
 
     order = [f"{queue} {priority}" for queue in ("mail", "default") for priority in by_priority]
     assert _lines(path) == [*order, "reports 0"]
     assert not {one.name: one.paused for one in app.queue.list()}.get("reports")
+
+
+def _check_pause(app: App, path: Path) -> None:
+    """Pause a queue while a cluster runs: at last a task of a later queue is run before one of it."""
+    task, sent = app.task(note), 0
+    app.queue.pause("mail")
+
+    def left_out() -> bool:
+        nonlocal sent
+        task.using(queue="mail").enqueue(str(path))
+        task.enqueue(str(path))
+        sent += 1
+        _until(lambda: _lines(path).count("default 0") == sent)
+        return _lines(path).count("mail 0") < sent
+
+    _until(left_out)
+    app.queue.resume("mail")
+    _until(lambda: _lines(path).count("mail 0") == sent)
 
 
 def _check_weights(app: App, config: dict[str, Any], path: Path) -> None:
