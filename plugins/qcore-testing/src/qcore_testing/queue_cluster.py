@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import pytest
+
 import qcore
 from qcore import App, Cluster, Config
+from qcore.errors import NotSupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +39,7 @@ def check_queues_of_a_cluster(settings: Mapping[str, Any], folder: Path) -> None
 
     - An earlier queue is empty before a later one begins, and each is run by priority.
     - A task knows its queue and its priority, and no other queue is touched.
+    - What waits is shown with its queue and its priority, or it is said that it cannot be.
     - A paused queue waits until it is resumed, also if the cluster runs, and is listed as paused.
     - With weights, each queue has its proportion.
 
@@ -74,6 +78,7 @@ def _check_order(app: App, config: dict[str, Any], path: Path) -> None:
     task.using(queue="reports").enqueue(str(path))
     app.queue.pause("reports")
     by_priority = sorted(_PRIORITIES, reverse=True)
+    _check_looks(app, by_priority)
 
     with _running(config | {"queues": ["reports", "mail", "default"]}):
         _until(lambda: len(_lines(path)) >= 2 * len(_PRIORITIES))
@@ -88,6 +93,23 @@ def _check_order(app: App, config: dict[str, Any], path: Path) -> None:
     order = [f"{queue} {priority}" for queue in ("mail", "default") for priority in by_priority]
     assert _lines(path) == [*order, "reports 0"]
     assert not {one.name: one.paused for one in app.queue.list()}.get("reports")
+
+
+def _check_looks(app: App, by_priority: list[int]) -> None:
+    """Look at what waits: every task says its priority, though the broker knows three of them."""
+    oldest = [one.oldest for one in app.queue.list()]
+    with app.runtime.brokers.connection() as broker:
+        shows = broker.waiting(1) is not None
+    if not shows:
+        with pytest.raises(NotSupported, match="cannot look at waiting tasks"):
+            app.waiting()
+        assert oldest == [None] * 3
+        return
+    found = app.waiting(9, queue="mail")
+    assert [(one.queue, one.priority, one.fault) for one in found] == [
+        ("mail", priority, "") for priority in by_priority
+    ]
+    assert all(one is not None and one >= 0 for one in oldest)
 
 
 def _check_pause(app: App, path: Path) -> None:
