@@ -18,6 +18,7 @@ from qcore.interfaces import ErrorReport, ErrorReporter
 from qcore.model import TaskInfo
 from qcore_reports import django_q
 from qcore_reports.frames import format_stack, read_dump, release_locals
+from qcore_reports.lateness import LATE_FOR, share, shared
 from qcore_reports.outbox import Outbox
 from qcore_reports.policy import Policy
 from qcore_reports.reporters import Reporters
@@ -432,6 +433,56 @@ def test_one_that_hears_of_runs_is_flushed_without_a_failure() -> None:
 
         assert tracker.flushed == flushes
         assert threading.active_count() == threads + flushes
+
+
+class Unsent(Tracer):
+    """Has something to send to a service that does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[float] = []
+
+    def flush(self, seconds: float) -> None:
+        """Send for so long."""
+        self.given.append(seconds)
+        threading.Event().wait(seconds)
+
+
+def test_a_service_that_does_not_answer_is_waited_for_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each worker that is replaced would wait for it; other reporters have their time."""
+    monkeypatch.setattr("qcore_reports.reporters.FLUSH_SECONDS", 0.5)
+    unsent, other = Unsent(), Tracer()
+    policy, _ = Policy.read("tracker", {})
+    workers = Reporters([("unsent", unsent, policy), ("other", other, policy)])
+    workers.start()
+
+    for _ in range(3):
+        workers.flush()
+    first, *others = unsent.given
+    assert first > 0.4
+    assert all(0 < seconds <= 0.02 for seconds in others)
+    assert (len(others), other.flushed) == (2, 3)
+    assert caplog.text.count("unsent: what waited could not be sent within 0.5 s;") == 1
+
+
+def test_workers_tell_one_another_which_service_does_not_answer() -> None:
+    """By memory that they share with the process that they are forked from."""
+    share()
+
+    def note(tell: Callable[[str], None]) -> None:
+        shared().note(1, 100.0)
+        tell("noted")
+
+    def look(tell: Callable[[str], None]) -> None:
+        found = shared()
+        tell(str([found.is_late(0, 101.0), found.is_late(1, 101.0), found.is_late(1, 101.0 + LATE_FOR)]))
+
+    for work, told in ((look, "[False, False, False]"), (note, "noted"), (look, "[False, True, False]")):
+        with Child(work) as child:
+            assert child.line() == told
+    assert not shared().is_late(1, 101.0)
 
 
 def test_one_that_has_not_begun_is_not_flushed() -> None:

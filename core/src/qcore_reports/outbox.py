@@ -65,7 +65,7 @@ class Outbox:
             hears_more: the receiver hears of more than what is put here, so it is flushed in any case.
 
         """
-        self._name = name
+        self.name = name
         self._hears_more = hears_more
         self._flush = flush
         self._count = count
@@ -103,19 +103,22 @@ class Outbox:
     def begin_flush(self, deadline: float) -> Callable[[], bool]:
         """Have all that waits made and flushed until a time; return a function that waits for it.
 
-        That function returns whether all was done.
+        That function returns whether all was done in that time.
         """
         if self._pid != os.getpid() and not (self._hears_more and self._start()):
             return lambda: True
-        done = threading.Event()
+        done, in_time = threading.Event(), threading.Event()
 
         def flush() -> None:
             self._flush(max(0.0, deadline - self._clock()))
+            # One that keeps to its time has given up when that is over.
+            if self._clock() < deadline:
+                in_time.set()
 
         def wait() -> bool:
-            ended = done.wait(max(0.0, deadline - self._clock()))
+            done.wait(max(0.0, deadline - self._clock()))
             self._lines.flush()
-            return ended
+            return in_time.is_set()
 
         if self._hangs(self._clock()):
             # Whoever ends this process would wait for nothing.
@@ -131,7 +134,7 @@ class Outbox:
         self._began = 0.0
         try:
             threading.Thread(
-                target=self._run, args=(self._queue,), name=f"qcore-reports-{self._name}", daemon=True
+                target=self._run, args=(self._queue,), name=f"qcore-reports-{self.name}", daemon=True
             ).start()
         except RuntimeError as exc:
             # No thread can be started while the interpreter ends.
@@ -165,7 +168,7 @@ class Outbox:
                     self._rests_until = self._clock() + _REST
                 self._lose(reason(exc))
             else:
-                _log.warning("error reporter %s: it failed to flush: %s", self._name, reason(exc))
+                _log.warning("error reporter %s: it failed to flush: %s", self.name, reason(exc))
         else:
             if call.is_counted:
                 self._failures = 0
@@ -178,6 +181,4 @@ class Outbox:
     def _lose(self, why: str) -> None:
         self._count(0, 1)
         why = why or "its last calls failed, so it is not called for a while"
-        self._lines.write(
-            logging.WARNING, self._name, f"error reporter {self._name}: a report is lost: {why}"
-        )
+        self._lines.write(logging.WARNING, self.name, f"error reporter {self.name}: a report is lost: {why}")

@@ -18,6 +18,7 @@ from qcore.errors import INTERRUPTS
 from qcore.interfaces import ErrorReport
 from qcore.model import TaskInfo
 from qcore_reports.frames import release_locals
+from qcore_reports.lateness import LATE_FOR, share, shared
 from qcore_reports.outbox import Outbox
 from qcore_text.wording import reason, without
 
@@ -42,6 +43,9 @@ _MORE: Final = (
 )
 #: Seconds error reporters get to send what waits when a process ends.
 FLUSH_SECONDS: Final = 2.0
+#: The same after one of them could not in that time. Workers of short tasks are replaced often, and each
+#: would wait for a service that does not answer.
+_LATE_SECONDS: Final = 0.02
 
 
 class Reporters:
@@ -68,6 +72,7 @@ class Reporters:
         #: told of each
         self.on_count: Callable[[int, int], None] = lambda _made, _lost: None
         self._all: list[tuple[ErrorReporter, Policy, Outbox]] = []
+        self._lateness = shared()
         for name, reporter, policy in reporters:
             reporter.send_arguments, reporter.secrets = policy.send_arguments, self._secrets
             reporter.cluster, reporter.label = cluster, label
@@ -91,6 +96,8 @@ class Reporters:
 
     def preload(self) -> None:
         """Have all import what they need, in the process that workers are forked from."""
+        if self._all:
+            share()
         for reporter, _, _ in self._all:
             reporter.preload()
 
@@ -153,9 +160,23 @@ class Reporters:
         """Let all of them send what waits; one that has not begun to work here has nothing."""
         if not self._started:
             return
-        deadline = time.monotonic() + FLUSH_SECONDS
-        for wait in [outbox.begin_flush(deadline) for _, _, outbox in self._all]:
-            wait()
+        now, waits = time.monotonic(), []
+        for place, (_, _, outbox) in enumerate(self._all):
+            is_late = self._lateness.is_late(place, now)
+            seconds = _LATE_SECONDS if is_late else FLUSH_SECONDS
+            waits.append((is_late, outbox.begin_flush(now + seconds)))
+        for place, (is_late, wait) in enumerate(waits):
+            # One that is slow has its whole time again when this one's minute is over.
+            if not wait() and not is_late:
+                self._lateness.note(place, time.monotonic())
+                _log.warning(
+                    "error reporter %s: what waited could not be sent within %g s; workers of this cluster"
+                    " that end within %g s wait %g s for it",
+                    self._all[place][2].name,
+                    FLUSH_SECONDS,
+                    LATE_FOR,
+                    _LATE_SECONDS,
+                )
 
     def flush_at_exit(self) -> None:
         """Have what waits sent before a program ends that runs tasks itself, which nobody else sees to."""

@@ -164,6 +164,20 @@ def test_spans_of_a_flow_link_to_what_they_follow(
     assert linked(summed) == {*others, totalled.span_id}
 
 
+def test_an_endpoint_that_hangs_holds_up_one_worker_that_is_replaced(
+    running: Callable[..., tuple[App, Cluster]], collector: Collector
+) -> None:
+    """The others do not wait for it as well: twenty would take forty seconds."""
+    collector.holds.set()
+    app, _ = running(recycle=1)
+
+    began = time.monotonic()
+    jobs = [app.enqueue("traced_tasks.drop", number) for number in range(20)]
+    assert {ended(job).state for job in jobs} == {State.SUCCESS}
+
+    assert time.monotonic() - began < 30
+
+
 def test_an_endpoint_that_hangs_delays_no_task(
     running: Callable[..., tuple[App, Cluster]], collector: Collector
 ) -> None:
