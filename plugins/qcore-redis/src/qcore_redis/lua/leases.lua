@@ -35,12 +35,29 @@ local function sweep()
   end
 end
 
+-- How many others hold leases or wait with one. A worker that runs many tasks at once holds many: they are
+-- told apart by owner, which a token begins with, unless there are so many that it takes long.
+local function others(token)
+  local count = call('ZCARD', L)
+  if count < 2 or count > 128 then return count end
+  local function owner(of) return sub(of, 1, (byte(of) or 0) + 1) end
+  local seen, found = {[owner(token)] = true}, 0
+  for _, one in ipairs(call('ZRANGE', L, 0, -1)) do
+    local name = owner(one)
+    if not seen[name] then
+      seen[name], found = true, found + 1
+    end
+  end
+  return found
+end
+
 local function take(limit, token, lasts)
   local length = call('LLEN', Q)
   if length == 0 then return nil end
-  -- no more than a fair share: others hold a lease each or wait with one
-  local share = math.ceil(length / (call('ZCARD', L) + 1))
-  if share < limit then limit = share end
+  -- no more than a fair share; who holds leases is looked at only where there may be too little for all
+  if limit > 1 and length < limit * (call('ZCARD', L) + 1) then
+    limit = math.min(limit, math.ceil(length / (others(token) + 1)))
+  end
   local items = raw('LPOP', Q, limit)
   local added = try('RPUSH', LEASE .. token, unpack(items))
   if type(added) == 'table' then repaired(added.err, 'RPUSH', LEASE .. token, unpack(items)) end

@@ -8,7 +8,7 @@ local apart = false
 
 -- Take from as many streams as there is room for.
 take = function(limit, token, lasts)
-  local items, paused, workers = {}, {}, call('ZCARD', L) + 1
+  local items, paused, workers = {}, {}, limit > 1 and others(token) + 1 or 1
   for _, queue in ipairs(call('HKEYS', P .. 'qp')) do paused[queue] = true end
   apart = paused[''] or false
 
