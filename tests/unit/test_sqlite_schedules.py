@@ -149,7 +149,8 @@ def test_two_clusters_never_fire_one_slot(store: SqliteSchedules, tmp_path: Path
 
 #: what SQLite lets anybody write into a column, whatever its type
 VALUES = st.one_of(st.binary(max_size=20), st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(max_size=9))
-ROWS = st.tuples(VALUES, VALUES, VALUES, VALUES)
+#: without the body of a sound schedule, which hypothesis finds among the constants of this file
+ROWS = st.tuples(VALUES, VALUES, VALUES, VALUES).filter(lambda row: b"sealed" not in row)
 #: as they are, and bytes as text that need not be UTF-8
 WRITE = (
     "insert or ignore into schedule values (?, ?, ?, ?, 0)",
