@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING
 
+from qcore.supervision.protocol import Order
+from qcore.supervision.zygote import Zygote
 from qcore_process.spare import Spare
 from qcore_testing.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
 
 def waiting(spare: Spare) -> Callable[[Callable[[str], None]], None]:
@@ -54,3 +59,23 @@ def test_it_is_not_kept_for_ever() -> None:
     assert 0 < spare.seconds_left() <= 10
     spare.forked(0)
     spare.dismiss()
+
+
+def test_the_first_worker_of_a_slot_is_not_one_that_was_forked_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process that was forked ahead has the workers of the slots that there were at the time."""
+    forked = itertools.count(100)
+    found = Zygote.__new__(Zygote)
+    vars(found).update(_slots={}, _workers={}, _spare=None, _send=lambda *_: None)
+    monkeypatch.setattr(found, "_make_worker", lambda slot: found._workers.update({slot: None}))
+    monkeypatch.setattr(found, "_fork", lambda _: next(forked))
+    monkeypatch.setattr("qcore.supervision.zygote.pidfd_of", lambda _: None)
+    monkeypatch.setattr(Spare, "become", lambda one, _: one.dismiss() is None)
+
+    for slot in (0, 0, 1, 1):
+        found._execute(Order(slot))
+
+    # the first of slot 0, the second, one ahead, which is dismissed, the first of slot 1 and its second
+    assert list(found._slots) == [100, 101, 103, 104]
+    found._dismiss_spare()

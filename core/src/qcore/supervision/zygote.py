@@ -162,9 +162,8 @@ class Zygote:
                 if not (data := self._receive()):
                     break
                 self._execute(decode_order(data))
-            elif not readable and self._spare is not None:
-                self._spare.dismiss()
-                self._spare = None
+            elif not readable:
+                self._dismiss_spare()
         for pid in self._slots:
             # Before a worker is reaped its pid cannot be the group of another process.
             (kill_group if self._config.daemonize_workers else kill)(pid)
@@ -186,6 +185,7 @@ class Zygote:
         replaces = order.slot in self._workers
         if not replaces:
             self._make_worker(order.slot)
+            self._dismiss_spare()  # it was forked before, without this slot's worker
         spare, self._spare = self._spare, None
         if spare is not None and spare.become(encode(order)):
             pid = spare.pid
@@ -203,6 +203,11 @@ class Zygote:
             os.close(pidfd)
         if replaces:
             self._fork_ahead()
+
+    def _dismiss_spare(self) -> None:
+        if self._spare is not None:
+            self._spare.dismiss()
+            self._spare = None
 
     def _fork_ahead(self) -> None:
         """Fork the next worker, which waits until one is to be replaced: that one's slot waits less."""
