@@ -153,6 +153,17 @@ def test_what_is_to_run_before_a_worker_ends_runs(
     assert mine == [f"{what} {pid}" for what in ("start", "stop", "exit", "exit of the module")]
 
 
+def test_a_module_that_a_task_imports_has_its_worker_begin_too(land: Land, module: str) -> None:
+    """What it declares for the start of a worker is called before its own first task."""
+    app, _ = land.both(workers=1)
+
+    # what it returns cannot be stored, and the module is imported all the same
+    final(app.enqueue("importlib.import_module", module))
+    pid = app.enqueue(f"{module}.work").result(wait=100)
+
+    assert lines(land.file()) == [f"start {pid}"]
+
+
 @pytest.mark.parametrize("hang", ["exit", "stop"])
 def test_what_hangs_at_the_end_of_a_worker_is_cut_off(land: Land, module: str, hang: str) -> None:
     """Its successor works after two seconds, and nothing counts as a crash."""

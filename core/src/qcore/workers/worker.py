@@ -61,6 +61,8 @@ class Worker:
         #: messages of the batch that are to run at once with others
         self._shared: Sequence[LeasedMessage] = ()
         self._reason = ExitReason.NOT
+        #: how many modules there were when what they had changed was last looked at
+        self._modules = len(sys.modules)
         self._backends: Backends | None = None
         self._runner = task_runner(prepared.runtime)
         self.total = 0
@@ -254,10 +256,11 @@ class Worker:
     def find(self, plan: TaskPlan) -> None:
         """Find a task's function, which may import a module of the program's."""
         self._surroundings.after_batch()
-        modules = len(sys.modules)
         plan.find()
-        if len(sys.modules) == modules:
+        # A task may have imported some before as well.
+        if len(sys.modules) == self._modules:
             return
+        self._modules = len(sys.modules)
         self._surroundings.adopt()
         setup.complete(self._config)
         self._batch.events.look_up()
