@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import os
-import signal
-import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-from qcore_process.forked import EX_SOFTWARE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-#: prctl(2): the signal this process gets when the thread that forked it ends
-_PR_SET_PDEATHSIG: Final = 1
 #: Largest message of the channel; boot carries the configuration and sys.path.
 MESSAGE: Final = 1 << 20
 
@@ -71,29 +59,3 @@ encode = msgspec.msgpack.Encoder().encode
 decode_boot = msgspec.msgpack.Decoder(Boot).decode
 decode_order = msgspec.msgpack.Decoder(Order).decode
 decode_notice = msgspec.msgpack.Decoder(Notice).decode
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process when its parent ends; leave at once if it has."""
-    _at_parents_end(signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(EX_SOFTWARE)
-
-
-def wake_with_parent() -> None:
-    """Have the kernel resume this process when its parent ends, instead of killing it.
-
-    It then sees the end of the channel, even if somebody had stopped it.
-    """
-    _at_parents_end(signal.SIGCONT)
-
-
-def _at_parents_end(number: signal.Signals) -> None:
-    if sys.platform == "linux":
-        _prctl()(_PR_SET_PDEATHSIG, number)
-
-
-@functools.cache
-def _prctl() -> Callable[[int, int], int]:
-    # Found once, before workers are forked.
-    return ctypes.CDLL(None, use_errno=True).prctl

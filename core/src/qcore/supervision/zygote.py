@@ -26,9 +26,7 @@ from qcore.supervision.protocol import (
     Order,
     decode_boot,
     decode_order,
-    die_with_parent,
     encode,
-    wake_with_parent,
 )
 from qcore.user_modules import import_user_module
 from qcore.workers.prepared import Prepared
@@ -39,6 +37,7 @@ from qcore_process.birth import flush_streams, offer_to_oom_killer, pidfd_of, qu
 from qcore_process.exit_handlers import forget_exit_handlers, forget_finalizers
 from qcore_process.forked import EX_SOFTWARE
 from qcore_process.handlers import DEFAULT, set_handler
+from qcore_process.parent import die_with_parent, wake_with_parent
 from qcore_process.process_group import kill, kill_group
 from qcore_process.spare import Spare
 

@@ -12,9 +12,10 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from qcore.supervision.protocol import MESSAGE, Boot, Notice, Order, decode_notice, die_with_parent, encode
+from qcore.supervision.protocol import MESSAGE, Boot, Notice, Order, decode_notice, encode
 from qcore_process.exit_handlers import forget_exit_handlers
 from qcore_process.forked import Forked
+from qcore_process.parent import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
