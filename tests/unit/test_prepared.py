@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from qcore.config import Config
+from qcore.errors import QueueMissing
 from qcore.guarding import guarded
 from qcore.interfaces import Settings
-from qcore.workers.prepared import Backends
+from qcore.plugins import Plugins
+from qcore.workers.prepared import Backends, Prepared
 from qcore_queues.refusal import refusing_routes
 from qcore_sqlite import SqliteBroker, SqliteResults, SqliteSettings
 from qcore_sqlite.coordination import make_coordination
@@ -20,6 +25,33 @@ if TYPE_CHECKING:
 
 class Derived(SqliteBroker):
     """May have a connection of its own."""
+
+
+class Elsewhere(MemoryBroker):
+    """Keeps nothing in the file of the results."""
+
+    #: how many were made and not closed
+    open = 0
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(MemoryServer().queue(settings.name), retry=1.0, backend="kit")
+        Elsewhere.open += 1
+
+    def close(self) -> None:
+        """Count it."""
+        Elsewhere.open -= 1
+
+
+def prepared(folder: Path) -> Prepared:
+    """Return what workers share whose results are in a file, and their queue elsewhere."""
+    plugins = Plugins.discover(env={})
+    told = {
+        "name": "elsewhere",
+        "secret_key": "a key that is long enough, twice over",
+        "broker_class": "tests.unit.test_prepared.Elsewhere",
+        "sqlite": {"path": str(folder / "results.db")},
+    }
+    return Prepared(Config.from_dict(told, plugins), plugins)
 
 
 def backends(folder: Path, broker: Broker | None = None) -> Backends:
@@ -47,3 +79,18 @@ def test_one_that_says_nothing_does_not(tmp_path: Path) -> None:
     broker = refusing_routes(MemoryBroker(MemoryServer().queue("kit"), retry=1.0, backend="kit"), "memory")
 
     assert not backends(tmp_path, broker).may_fork
+
+
+def test_no_file_is_made_before_workers_are_forked(tmp_path: Path) -> None:
+    """Results in a new file would be lost to those who know the old one."""
+    prepared(tmp_path).warm_up()
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broker_is_closed_if_its_store_is_away(tmp_path: Path) -> None:
+    """It is made anew with the store, again and again until that answers."""
+    with pytest.raises(QueueMissing):
+        prepared(tmp_path).connect()
+
+    assert Elsewhere.open == 0

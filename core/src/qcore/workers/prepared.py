@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qcore.errors import BackendError, ConfigError
 from qcore.guarding import guarded
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from qcore.plugins import Plugins
 
 _log = logging.getLogger("qcore.zygote")
+
+#: The owner before there is a worker, which leases nothing; one that has none may make the file of a store.
+_NO_WORKER: Final = b"\0" * 15 + b"\1"
 
 
 class Backends(NamedTuple):
@@ -53,7 +57,7 @@ class Prepared:
 
     def __init__(self, config: Config, plugins: Plugins) -> None:
         self.config = config
-        self.runtime = Runtime(config, plugins, guard=guarded)
+        self.runtime = Runtime(config, plugins, owner=_NO_WORKER, guard=guarded)
         self.surroundings = Surroundings()
         #: what can serve workers that are forked from now on; None = each makes its own
         self.backends: Backends | None = None
@@ -73,10 +77,10 @@ class Prepared:
             made = self.connect()
             # What a broker is given of queues is each worker's own.
             own = config.queues or not made.broker.capabilities.pauses_queues
-            if not own and made.may_fork and made.after_fork(b""):
+            if not own and made.may_fork and made.after_fork(_NO_WORKER):
                 made.broker.ping()
                 # No worker may find a connection that is this process's.
-                made.after_fork(b"")
+                made.after_fork(_NO_WORKER)
                 self.backends = made
             else:
                 for one in made:
@@ -93,7 +97,13 @@ class Prepared:
 
     def connect(self) -> Backends:
         """Connect to all of them."""
-        broker = self.runtime.make_broker(create=False)
-        store = self.runtime.make_store(create=False)
-        # A worker is one thread: its coordination store may share the connection of its results.
-        return Backends(broker, store, self.runtime.make_coordination_store(beside=store, create=False))
+        with ExitStack() as made:
+            broker = self.runtime.make_broker(create=False)
+            # If one does not answer, whoever tries again makes all of them anew.
+            made.callback(broker.close)
+            store = self.runtime.make_store(create=False)
+            made.callback(store.close)
+            # A worker is one thread: its coordination store may share the connection of its results.
+            coordination = self.runtime.make_coordination_store(beside=store, create=False)
+            made.pop_all()
+        return Backends(broker, store, coordination)
