@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import atexit
+import sys
 from typing import TYPE_CHECKING, Any
 
 from qcore.hookspecs import hookimpl
@@ -57,6 +59,14 @@ def qcore_urls() -> Mapping[str, Callable[[str], Mapping[str, Any]]]:
 def qcore_checks() -> Mapping[str, Callable[[Settings], str]]:
     """Offer a check of the server's version and settings."""
     return {"mongo": _check}
+
+
+@hookimpl
+def qcore_worker_stop() -> None:
+    """Leave the driver's threads to the end of the process; they notice it twice a second only."""
+    monitor = sys.modules.get("pymongo.synchronous.monitor")
+    if monitor is not None:
+        atexit.unregister(monitor._shutdown_resources)  # noqa: SLF001 - there is no public way
 
 
 def _of_url(url: str) -> Mapping[str, Any]:
