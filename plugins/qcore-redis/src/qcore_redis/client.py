@@ -10,7 +10,7 @@ import hiredis
 from qcore.errors import BackendRejected, BackendUnavailable
 from qcore_redis import error_mapping
 from qcore_redis.parse_settings import find
-from qcore_redis.pool import connection_pool, keep_pool
+from qcore_redis.pool import connection_pool
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
@@ -150,7 +150,8 @@ class Client:
         """Leave connections to the parent, and count those of this process with its others."""
         self._pool.leave(self._cell)
         self.drop()
-        self._pool = keep_pool(self._identity, self._pool)
+        # Not the parent's: it may have idle connections of others there, and a thread that held the lock.
+        self._pool = connection_pool(self._identity, self.address.most)
         self._pool.join(self._cell)
 
     # -- the way ----------------------------------------------------------------------------

@@ -162,16 +162,13 @@ class _Pools:
 
     def find(self, identity: tuple[object, ...], most: int) -> ConnectionPool:
         """Return the one of what `Address.identity` returns, of `most` connections if it is made now."""
-        return self.keep(identity, ConnectionPool(most))
-
-    def keep(self, identity: tuple[object, ...], pool: ConnectionPool) -> ConnectionPool:
-        """Return the one there is; if there is none, it is `pool` from now on."""
         with self._lock:
-            return self._all.setdefault(identity, pool)
+            if identity not in self._all:
+                self._all[identity] = ConnectionPool(most)
+            return self._all[identity]
 
 
 _pools: Final = _Pools()
 os.register_at_fork(after_in_child=_pools.forget)
-#: the pool of this process for an address, and the same for one that comes from the parent of a fork
+#: the pool of this process for an address
 connection_pool: Final = _pools.find
-keep_pool: Final = _pools.keep
