@@ -95,6 +95,16 @@ def test_the_oldest_are_forgotten() -> None:
         assert known(ended, connection, [id_of(1), *last]) == set(last)
 
 
+def test_workers_that_are_replaced_soon_forget_them_together() -> None:
+    """Each adds a few rows only, and another one goes on."""
+    with closing(table()) as connection:
+        for number in range(1, 1001):
+            end(Ended(window=60.0, limit=100), connection, [id_of(number)])
+
+        (rows,) = connection.execute("select count(*) from ended").fetchone()
+        assert 100 <= rows <= 160
+
+
 def test_what_is_older_than_the_window_is_forgotten() -> None:
     """With time the table empties, except for the row that knows the highest id."""
     with closing(table()) as connection:

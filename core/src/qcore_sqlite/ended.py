@@ -24,12 +24,13 @@ _ACK: Final = Action.ACK
 #: stored together.
 _BUCKET: Final = 5
 _ID: Final = 16
-#: transactions of one connection between two looks for rows to be deleted, and rows deleted in one
+#: rows between two looks for rows to be deleted, whoever adds them: a worker may be replaced long before it
+#: has added so many; and rows deleted in one
 _TRIM_EVERY: Final = 50
 _TRIM: Final = 200
 
 # Whoever can write the file can put anything there: a row of other types is as if it were missing.
-_LAST: Final = """select upto, high from ended where typeof(high) = 'blob' and typeof(upto) = 'integer'
+_LAST: Final = """select upto, high, seq from ended where typeof(high) = 'blob' and typeof(upto) = 'integer'
     and upto between 0 and (1 << 60) order by seq desc limit 1"""
 _ADD: Final = "insert into ended (bucket, at, upto, high, ids) values (?, ?, ?, ?, ?)"
 _FIND: Final = "select seq, ids from ended where bucket = ? and seq > ? and typeof(ids) = 'blob' order by seq"
@@ -50,7 +51,6 @@ class Ended:
     limit: int
     #: the highest id that has ended, when it was last read
     _high: bytes = attrs.field(default=b"", init=False)
-    _untrimmed: int = attrs.field(default=0, init=False)
     #: a bucket that was read, up to which row, and its ids: a large one is read once
     _bucket: bytes = attrs.field(default=b"", init=False)
     _seq: int = attrs.field(default=0, init=False)
@@ -71,16 +71,14 @@ class Ended:
         if not ids:
             return False
         now, last = time.time(), connection.execute(_LAST).fetchone()
-        upto, high = last or (0, b"")
+        upto, high, seq = last or (0, b"", 0)
         rows = []
         for bucket, group in _by_bucket(ids):
             upto += len(group)
             high = max(high, *group)
             rows.append((bucket, now, upto, high, b"".join(group)))
         connection.executemany(_ADD, rows)
-        self._untrimmed += 1
-        if self._untrimmed >= _TRIM_EVERY:
-            self._untrimmed = 0
+        if (seq + len(rows)) // _TRIM_EVERY > seq // _TRIM_EVERY:
             self._trim(connection, now, upto)
         self._high = high
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, Self
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 #: stored together.
 _BUCKET: Final = 5
 _ID: Final = 16
-#: transactions of one connection between two looks for rows to be deleted
+#: one in so many transactions looks for rows to be deleted
 _TRIM_EVERY: Final = 50
 
 _E = ENDED.c
@@ -63,7 +64,6 @@ class Ended:
     #: seconds
     window: float
     limit: int
-    _untrimmed: int = attrs.field(default=0, init=False)
 
     @classmethod
     def where_wanted(cls, settings: Settings) -> Self | None:
@@ -78,9 +78,8 @@ class Ended:
             return
         rows = [(bucket, len(group), max(group), b"".join(group)) for bucket, group in _by_bucket(ids)]
         session.insert(ADD, rows, queue=queue)
-        self._untrimmed += 1
-        if self._untrimmed >= _TRIM_EVERY:
-            self._untrimmed = 0
+        # by chance, because a worker may be replaced long before it has made so many
+        if random.random() * _TRIM_EVERY < 1:  # noqa: S311 - not used for a secret
             session.run(TRIM, queue=queue, window=self.window, most=self.limit)
 
     def find(self, session: Session, queue: str, ids: Sequence[bytes]) -> Collection[bytes]:
