@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from typing import TYPE_CHECKING
@@ -79,3 +80,18 @@ def test_the_first_worker_of_a_slot_is_not_one_that_was_forked_before(
     # the first of slot 0, the second, one ahead, which is dismissed, the first of slot 1 and its second
     assert list(found._slots) == [100, 101, 103, 104]
     found._dismiss_spare()
+
+
+def test_a_zygote_without_descriptors_forks_none_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does without, and its workers go on."""
+
+    def pipe() -> tuple[int, int]:
+        raise OSError(errno.ENFILE, "Too many open files in system")
+
+    found = Zygote.__new__(Zygote)
+    vars(found).update(_spare=None)
+    monkeypatch.setattr(os, "pipe", pipe)
+
+    found._fork_ahead()
+
+    assert found._spare is None

@@ -210,7 +210,11 @@ class Zygote:
 
     def _fork_ahead(self) -> None:
         """Fork the next worker, which waits until one is to be replaced: that one's slot waits less."""
-        spare = Spare()
+        try:
+            spare = Spare()
+        except OSError as exc:
+            _log.debug("no worker could be forked ahead, there are too many open files: %s", exc)
+            return
         try:
             spare.forked(self._fork(lambda: _read_order(spare)))
         except OSError as exc:
