@@ -77,6 +77,10 @@ class Rejecting(Broker):
         raise BackendRejected("there is no such queue")
 
 class Gone(Broker):
+    def after_fork(self, owner):
+        if os.path.exists({folder!r} + "/away"):
+            raise BackendRejected("it is away")
+        return super().after_fork(owner)
     def lease(self, limit, wait):
         if os.path.exists({folder!r} + "/gone"):
             raise BackendRejected("there is no such queue any more")
@@ -289,6 +293,18 @@ def test_broker_that_rejects_later_is_asked_again(
     assert job.result(wait=100) == 3
     assert worker_pids(cluster) == pids
     assert log().count("there is no such queue any more") == 2
+
+
+def test_a_worker_waits_after_its_fork(land: Land, odd: Odd, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is to connect with its next call, but one that does so at once ends no worker either."""
+    app, _ = land.both(workers=1, broker_class="odd_plugin.Gone", recycle=1)
+    assert app.enqueue(tasks.add, 1, 1).result(wait=100) == 2
+    odd.fail("away", "")
+    jobs = [app.enqueue(tasks.add, 1, 2) for _ in range(2)]
+    until(lambda: "s: it is away" in capfd.readouterr().err)
+    (odd._folder / "away").unlink()
+
+    assert [job.result(wait=100) for job in jobs] == [3, 3]
 
 
 def test_hook_that_exits_ends_no_worker(odd: Odd) -> None:

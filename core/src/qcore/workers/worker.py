@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError
@@ -146,7 +147,7 @@ class Worker:
         self._runtime.left_out = self._page.commands.left_out
         self._page.attach()
         backends = self._prepared.backends
-        if backends is None or not backends.after_fork(owner):
+        if backends is None or not self._patience.connected(partial(backends.after_fork, owner)):
             backends = self._patience.connected(self._prepared.connect)
         if backends is not self._backends:
             self.assemble(backends)
