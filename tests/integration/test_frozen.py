@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import TYPE_CHECKING
 
 from tests.integration import tasks
@@ -21,7 +19,7 @@ def test_frozen_idle_worker_is_replaced_and_others_are_not(land: Land) -> None:
     # one that still settles may be waiting for its broker, and is left alone for as long
     until(lambda: {one.state for one in cluster.status().workers} == {"idle"}, "both to be idle")
 
-    os.kill(frozen, signal.SIGSTOP)
+    land.freeze(frozen)
     app.queue.pause()
     until(lambda: not alive(frozen), "the frozen worker to end", within=100)
     app.queue.resume()
