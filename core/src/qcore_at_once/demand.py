@@ -84,15 +84,28 @@ class Demand:
         """Return how many tasks end soon if they take as long as others; those that are late do not count."""
         began = time.monotonic_ns() - int(self._average * 1e9)
         earliest, latest = began - int(_LATE * 1e9), began + int(_BEFORE * 1e9)
-        return sum(earliest <= one.started <= latest for one in runs)
+        count = 0
+        for one in runs:
+            if one.started > latest:
+                break  # those behind it have begun later
+            count += one.started >= earliest
+        return count
 
     def until_many_end(self, runs: Collection[CellRun]) -> float:
-        """Return the seconds until a part of the tasks ends so soon that messages are leased for it."""
+        """Return the seconds until a part of the tasks ends so soon that messages are leased for it.
+
+        The oldest are first, so few are looked at, however many run.
+        """
         if self._average <= _BEFORE:
             return math.inf
         latest = time.monotonic_ns() - int((self._average - _BEFORE) * 1e9)
-        coming = [one.started - latest for one in runs if one.started > latest]
-        return next(islice(coming, len(coming) // _PART, None), math.inf) / 1e9
+        soon = 0
+        for one in runs:
+            if one.started > latest:
+                break
+            soon += 1
+        at = next(islice(runs, soon + (len(runs) - soon) // _PART, None), None)
+        return math.inf if at is None else (at.started - latest) / 1e9
 
     def _room(self, coroutines: int, threads: int) -> float:
         """Return how many messages may begin, as far as is known what they are."""
