@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import attrs
 import msgspec
@@ -16,6 +16,7 @@ from qcore_ironmq.dead_letters import dead_letters_of
 from qcore_ironmq.several import IronQueues, queue_of
 from qcore_testing import BrokerContract
 from qcore_testing.broker import PhysicalQueueContract
+from qcore_testing.broker.physical import declaring
 from qcore_testing.processes import frozen
 from qcore_testing.server_line import ServerLine
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from qcore.interfaces import Broker
     from qcore.model import Outgoing, Settlement
     from qcore_ironmq.client import Client
-    from qcore_queues.order import QueueOrder
     from qcore_queues.routes import Route
     from qcore_testing.contract import Outage
 
@@ -134,21 +134,14 @@ class TestIronQueues(PhysicalQueueContract, _Iron):
     @pytest.fixture
     def declare(self, quick: Server, apart: str) -> Callable[..., Broker]:
         """Return a maker of brokers of one name."""
-
-        def declare(
-            declared: Sequence[str] = (),
-            *,
-            priorities: bool = False,
-            order: QueueOrder | None = None,
-            name: str = "kit",
-            **fields: Any,
-        ) -> Broker:
-            section = IronSettings(**quick.settings, queues=[*declared], priorities=priorities)
-            kind = QuickQueues if declared or priorities else QuickBroker
-            sections = {"iron_mq": section}
-            return kind(Settings(name=name + apart, queues=order, sections=sections, **fields))
-
-        return declare
+        return declaring(
+            lambda queues, priorities: {
+                "iron_mq": IronSettings(**quick.settings, queues=queues, priorities=priorities)
+            },
+            QuickBroker,
+            QuickQueues,
+            apart,
+        )
 
     @pytest.fixture
     def requests(self, quick: Server) -> Callable[[], int]:

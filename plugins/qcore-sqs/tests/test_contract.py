@@ -19,6 +19,7 @@ from qcore_sqs.queues import Queues
 from qcore_sqs.several import SqsQueues, settings_of
 from qcore_testing import BrokerContract
 from qcore_testing.broker import PhysicalQueueContract
+from qcore_testing.broker.physical import declaring
 from qcore_testing.processes import frozen
 from qcore_testing.server_line import ServerLine
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Broker
     from qcore.model import Outgoing, Settlement
-    from qcore_queues.order import QueueOrder
     from qcore_queues.routes import Route
     from qcore_testing.contract import Outage
 
@@ -175,19 +175,11 @@ class TestSqsQueues(PhysicalQueueContract, _Sqs):
         """Return a factory of brokers of one name."""
         del patched
 
-        def declare(
-            declared: Sequence[str] = (),
-            *,
-            priorities: bool = False,
-            order: QueueOrder | None = None,
-            name: str = "kit",
-            **fields: Any,
-        ) -> Broker:
-            sections = {"sqs": section(queues=[*declared], priorities=priorities)}
-            kind = QuickQueues if declared or priorities else QuickBroker
-            return kind(Settings(name=name, queues=order, sections=sections, **fields))
-
-        return declare
+        return declaring(
+            lambda queues, priorities: {"sqs": section(queues=queues, priorities=priorities)},
+            QuickBroker,
+            QuickQueues,
+        )
 
     @pytest.fixture
     def requests(self, sqs: Sqs) -> Callable[[], int]:

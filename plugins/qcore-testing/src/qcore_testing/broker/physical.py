@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qcore.errors import ConfigError, NotSupported, QueueMissing
+from qcore.interfaces import Settings
 from qcore.model import Action
 from qcore_queues.order import QueueOrder
 from qcore_queues.physical import PhysicalQueues
@@ -42,6 +43,37 @@ class Declare(Protocol):
         **fields: Any,
     ) -> Broker:
         """Return a broker of the one name of this test; with neither, one of one queue."""
+
+
+def declaring(
+    sections: Callable[[list[str], bool], dict[str, Any]],
+    one_queue: Callable[[Settings], Broker],
+    several: Callable[[Settings], Broker],
+    suffix: str = "",
+) -> Declare:
+    """Return what the fixture `declare` returns.
+
+    Args:
+        sections: returns the settings of the plugin, of declared queues and of whether priorities are.
+        one_queue: makes a broker of one queue.
+        several: makes one of several.
+        suffix: behind the name of each queue, where tests share a server.
+
+    """
+
+    def declare(
+        declared: Sequence[str] = (),
+        *,
+        priorities: bool = False,
+        order: QueueOrder | None = None,
+        name: str = "kit",
+        **fields: Any,
+    ) -> Broker:
+        made = sections([*declared], priorities)
+        kind = several if declared or priorities else one_queue
+        return kind(Settings(name=name + suffix, queues=order, sections=made, **fields))
+
+    return declare
 
 
 class PhysicalRules(QueueTests):
