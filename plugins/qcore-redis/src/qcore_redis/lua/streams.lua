@@ -8,7 +8,7 @@ local apart = false
 
 -- Take from as many streams as there is room for.
 take = function(limit, token, lasts)
-  local items, paused, workers = {}, {}, limit > 1 and others(token) + 1 or 1
+  local items, paused, leases, workers = {}, {}, call('ZCARD', L), nil
   for _, queue in ipairs(call('HKEYS', P .. 'qp')) do paused[queue] = true end
   apart = paused[''] or false
 
@@ -16,7 +16,12 @@ take = function(limit, token, lasts)
   local function from(key)
     local length = call('LLEN', key)
     if length == 0 then return true end
-    local count = math.min(limit - #items, math.ceil(length / workers))
+    local count = limit - #items
+    if count > 1 and length < limit * (leases + 1) then
+      -- as `take` of the default queue does
+      workers = workers or others(token) + 1
+      count = math.min(count, math.ceil(length / workers))
+    end
     for _, item in ipairs(raw('LPOP', key, count)) do
       if item ~= '\4' then items[#items + 1] = item end
     end
