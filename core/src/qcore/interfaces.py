@@ -285,8 +285,8 @@ class Broker(ABC):
     def dead_letters(self, limit: int = 100, after: str | None = None) -> Sequence[DeadLetter]:
         """List dead letters, oldest first, starting behind the one whose id is `after`.
 
-        - It never begins anew: behind an id that was one come those behind its place, or none; behind
-          any other, none.
+        - If the dead letter with the id `after` is gone, the list goes on behind its place, or is empty.
+          It never starts from the oldest again. An `after` that was never an id gives an empty list.
         """
 
     @abstractmethod
@@ -322,12 +322,12 @@ class Broker(ABC):
     def after_fork(self, owner: bytes) -> bool:
         """Serve a process that was forked from the one that made it; return False if it cannot.
 
-        - From then on it is as if made with `Settings.owner` = `owner`, and the next call connects.
-        - It is called before the fork too, in the process that made it: then no connection is open that
-          two processes would have, and none of them is in the other's way.
+        - Afterwards the broker acts as one made with `Settings.owner` = `owner`, and its next call connects.
+        - It is called before the fork too, in the process that made the broker: it closes connections
+          then, so that parent and child share none.
 
-        A worker begins sooner by it. The default is False: then each worker makes a broker anew. So it
-        does if the class only inherits this: one that is derived may have connections of its own.
+        A worker starts sooner by it. The default returns False, and each worker makes a new broker. The
+        same holds for a class that only inherits this method, because it may have connections of its own.
         """
         del owner
         return False
@@ -542,8 +542,8 @@ class Broker(ABC):
         - They stay as they are.
         - None means that the broker cannot look.
 
-        What the backend shows to nobody, such as delayed messages at some services, is left out. Where
-        fewer than 201 priorities are told apart, any one that is told apart stands for those it is for.
+        What the backend shows to nobody, such as delayed messages at some services, is left out. A broker
+        with fewer than 201 priorities may return any priority of the same band.
         """
         del limit, queue
         return None

@@ -122,8 +122,8 @@ class DeadLetterRules(BrokerTests):
     def test_a_list_of_letters_never_begins_anew(self, new: MakeBroker) -> None:
         """A reader that goes on behind what is gone meanwhile reads nothing twice.
 
-        It never begins anew: behind an id that was one come those behind its place, or none; behind
-        any other, none.
+        If the dead letter with the id `after` is gone, the list goes on behind its place, or is empty.
+        It never starts from the oldest again. An `after` that was never an id gives an empty list.
         """
         broker = new()
         self.dead_letter(broker, *numbered(3))

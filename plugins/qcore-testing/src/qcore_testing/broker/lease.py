@@ -198,10 +198,10 @@ class LeaseRules(BrokerTests):
     # -- other processes -------------------------------------------------------------------
 
     def test_a_fork_leases_for_an_owner_of_its_own(self, new: MakeBroker) -> None:
-        """From then on it is as if made with `Settings.owner` = `owner`, and the next call connects.
+        """Afterwards the broker acts as one made with `Settings.owner` = `owner`, and its next call connects.
 
-        It is called before the fork too, in the process that made it: then no connection is open that
-        two processes would have, and none of them is in the other's way.
+        It is called before the fork too, in the process that made the broker: it closes connections
+        then, so that parent and child share none.
         """
         broker, sent = new(owner=b"a" * 16), numbered(3)
         self.put(broker, *sent)
