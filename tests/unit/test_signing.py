@@ -44,6 +44,14 @@ def test_a_mac_is_right_at_every_edge_of_a_block(size: int) -> None:
     )
 
 
+@pytest.mark.parametrize("at", [0, 1, 63, 64, 200])
+def test_a_mac_is_the_same_in_two_pieces(at: int) -> None:
+    """What is signed need not be joined before."""
+    key, data = Key(SECRET.encode(), "task", "queue"), bytes(range(200))
+
+    assert key.mac(data) == key.mac(data[:at], data[at:]) == key.mac(memoryview(data))
+
+
 def test_computing_a_mac_leaves_the_key_as_it_was() -> None:
     """One key signs any number of messages in any order."""
     key = Key(SECRET.encode(), "task", "queue")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from qcore_values.tags import Tag
 
 
+#: What is read as it was written: a list of nothing else is not compared with what was written.
+_SCALARS: Final = frozenset((str, int, float, bool, bytes, type(None)))
+
+
 class MsgpackSerializer(TaggedSerializer):
     """MessagePack with extension types for tuple, set, datetime, UUID, Decimal and the like."""
 
@@ -25,6 +29,15 @@ class MsgpackSerializer(TaggedSerializer):
         form = Form(fits=_fits, fits_key=_fits, mark=self._tagged)
         decode = msgspec.msgpack.Decoder(ext_hook=self._read_tagged).decode
         super().__init__("MessagePack", form, msgspec.msgpack.Encoder().encode, decode)
+
+    def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - as below
+        """Return `value` as bytes; most arguments are a few scalars, and may be long ones."""
+        if type(value) is list and _SCALARS.issuperset(map(type, value)):
+            try:
+                return self._encode(value)
+            except Exception:  # noqa: BLE001 - it is written again for the error, or with tags
+                return super().dumps(value)
+        return super().dumps(value)
 
     def loads(self, data: bytes) -> Any:  # noqa: ANN401 - as below
         """Return the value written in `data`; in one call, because every task's arguments are read."""

@@ -16,7 +16,7 @@ from qcore import App, Cluster, Config
 from qcore.errors import BackendUnavailable
 from qcore.interfaces import Settings
 from qcore.model import Outgoing, State, StoredResult
-from qcore_redis import RedisBroker, RedisResults
+from qcore_redis import RedisBroker, RedisResults, codec
 from qcore_redis.connection import Connection
 from qcore_redis.nodes import slot_of
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SLOT: Final = binascii.crc_hqx(b"qcore:q", 0) % 16384
+LARGE: Final = bytes(codec.LARGE)
 
 
 @pytest.fixture
@@ -92,6 +93,28 @@ def test_producers_and_readers_go_where_the_key_is(
 
     found = [one.body for _ in range(4) for one in broker.lease(1, 0.0)]
     assert found == [b"first", b"second", b"third", b"fourth"]
+
+
+def test_a_large_message_waits_for_the_end_of_the_move(
+    moving: Any, made: tuple[RedisBroker, RedisResults]
+) -> None:
+    """It is accepted by the node that has the slot then, once, and no body is left with the other."""
+    broker, _ = made
+    broker.enqueue([message(LARGE + b"first")])
+    moving.begin(SLOT)
+    refused = moving.refusals()
+    with ThreadPoolExecutor(1) as threads:
+        enqueuing = threads.submit(broker.enqueue, [message(LARGE + b"second")])
+        until(lambda: moving.refusals() > refused)
+        moving.move_all(SLOT)
+        moving.end(SLOT)
+        enqueuing.result(45)
+    broker.enqueue([message(LARGE + b"third")])
+
+    found = [one.body for _ in range(3) for one in broker.lease(1, 0.0)]
+    assert found == [LARGE + b"first", LARGE + b"second", LARGE + b"third"]
+    assert moving.clients[0].keys(b"*:b:*") == []
+    assert [moving.clients[1].pttl(key) for key in moving.clients[1].keys(b"*:b:*")] == [-1] * 3
 
 
 def test_a_reader_waits_until_its_time_is_over(moving: Any, made: tuple[RedisBroker, RedisResults]) -> None:
@@ -178,9 +201,9 @@ def test_a_single_server_of_a_cluster_is_told_from_the_cluster(
     asked: list[object] = []
     ask = Connection.ask
 
-    def noted(connection: Connection, words: tuple[Any, ...], deadline: float) -> Any:
+    def noted(connection: Connection, words: tuple[Any, ...], deadline: float, before: Any = ()) -> Any:
         asked.append(words)
-        return ask(connection, words, deadline)
+        return ask(connection, words, deadline, before)
 
     monkeypatch.setattr(Connection, "ask", noted)
     broker = RedisBroker(Settings(name="q", sections={"redis": f"redis://127.0.0.1:{moving.ports[1]}"}))

@@ -130,6 +130,7 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
     fresh = [codec.token(b"owner", b"process!", number) for number in (1, 2)]
     saved, told = records.words([result(one, "group") for one in State] + state.results)
     routed = Outgoing(os.urandom(16), b"routed", 0.0, "other", -5)
+    body = next(key for key in state.keys if key.startswith(PREFIX + b"b:"))[len(PREFIX) + 2 :]
     put = list(codec.words([message(b"now"), message(b"later", 60.0), message(LARGE), routed]))
     settled = [
         Settlement(state.receipts[1], Action.ACK, id=os.urandom(16)),
@@ -151,6 +152,7 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
         "confirm": (("confirm",), [token, 90_000]),
         "counts": (("counts",), [time.time()]),
         "enqueue": (("put", "enqueue"), put),
+        "enqueue_large": (("enqueue_large",), [1, body, b"\0small", codec.far_item(body)]),
         "exchange": (
             ("put", "leases", "results", "ended", "streams", "exchange"),
             [5, fresh[0], 60_000, 1, 0, saved, 4, count, 1, "*", *told, *put, *leases, *remembered],

@@ -241,9 +241,9 @@ def test_a_dead_line_is_noticed(behind: Any, monkeypatch: pytest.MonkeyPatch) ->
     seconds: list[float] = []
     ask = Connection.ask
 
-    def noted(connection: Connection, words: tuple[Any, ...], deadline: float) -> Any:
+    def noted(connection: Connection, words: tuple[Any, ...], deadline: float, before: Any = ()) -> Any:
         seconds.append(deadline - time.monotonic())
-        return ask(connection, words, deadline)
+        return ask(connection, words, deadline, before)
 
     monkeypatch.setattr(Connection, "ask", noted)
     with pytest.raises(BackendUnavailable, match="does not answer"):

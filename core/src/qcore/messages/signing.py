@@ -54,10 +54,11 @@ class Key:
         self._inner: _Hash = sha256(key.translate(_INNER) + _framed(name))
         self._outer: _Hash = sha256(key.translate(_OUTER))
 
-    def mac(self, data: bytes) -> bytes:
-        """Return the 32-byte MAC of `data`."""
+    def mac(self, data: bytes | memoryview, rest: bytes = b"") -> bytes:
+        """Return the 32-byte MAC of `data` and what comes behind it."""
         inner = self._inner.copy()
         inner.update(data)
+        inner.update(rest)
         outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.digest()

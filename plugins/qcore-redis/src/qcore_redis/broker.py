@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError
 from qcore.interfaces import Capabilities
-from qcore_redis import codec, leased, records, routes
+from qcore_redis import accepting, codec, leased, records, routes
 from qcore_redis.client import SHORTEST, Client
 from qcore_redis.ended import Ended
 from qcore_redis.error_mapping import ClusterChanging, WrongType
@@ -92,21 +92,8 @@ class RedisBroker(Upkeep):
     # -- putting in -------------------------------------------------------------------------
 
     def enqueue(self, messages: Sequence[Outgoing]) -> None:
-        """Accept messages: one command, whatever their number."""
-        bodies = []
-        for message in messages:
-            if message.delay > 0 or len(message.body) > codec.LARGE or message.queue or message.priority:
-                self._enqueue_odd(messages)
-                return
-            bodies.append(b"\0" + message.body)
-        if bodies:
-            self._link.call(
-                b"RPUSH", self._queue, *bodies, unknown_outcome=codec.UNKNOWN_OUTCOME, replicated=True
-            )
-
-    def _enqueue_odd(self, messages: Sequence[Outgoing]) -> None:
-        put = script("put", "enqueue", fills=True)
-        self._link.run(put, *codec.words(messages), unknown_outcome=codec.UNKNOWN_OUTCOME, replicated=True)
+        """Accept messages in one round trip, whatever their number."""
+        accepting.enqueue(self._link, self._queue, messages)
 
     # -- taking out -------------------------------------------------------------------------
 

@@ -14,7 +14,9 @@ from qcore_redis.pool import connection_pool
 from qcore_redis.scripts import script
 
 if TYPE_CHECKING:
-    from qcore_redis.connection import Connection, Word
+    from collections.abc import Sequence
+
+    from qcore_redis.connection import Connection, Packed, Word
     from qcore_redis.scripts import Script
 
 #: seconds of the shortest wait in the server: Redis 6.2 cuts 0.001 down to 0, which is without end
@@ -96,6 +98,22 @@ class Client:
                     reply = self._again(reply, answer, deadline, unknown_outcome, replicated)
             return self._checked(reply)
         return reply
+
+    def run_behind(
+        self,
+        before: Sequence[Packed],
+        script_: Script,
+        *words: Word,
+        unknown_outcome: str,
+        replicated: bool,
+    ) -> bool:
+        """Send commands and run a script in one round trip; False = it has done nothing."""
+        deadline = self._deadline()
+        reply = self._once(self._answer(script_, words), deadline, unknown_outcome, replicated, before)
+        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
+            self._load(script_, deadline)
+            reply = self._once(self._answer(script_, words), deadline, unknown_outcome, replicated)
+        return not isinstance(reply, hiredis.ReplyError)
 
     def run_now(self, script_: Script, *words: Word) -> Any:  # noqa: ANN401 - as above
         """Run a script, and do not ask again while a cluster is being changed."""
@@ -197,6 +215,7 @@ class Client:
         deadline: float,
         unknown_outcome: str = "",
         replicated: bool = False,  # noqa: FBT001, FBT002 - a private function
+        before: Sequence[Packed] = (),
     ) -> Any:  # noqa: ANN401 - as above
         try:
             connection = self._cell.pop()
@@ -207,7 +226,7 @@ class Client:
                 connection.close()
                 connection = self._another(deadline)
         try:
-            reply = connection.ask(words, deadline)
+            reply = connection.ask(words, deadline, before)
             if replicated and self.address.replicas:
                 self._confirm(connection, reply, deadline, unknown_outcome)
         except OSError as exc:

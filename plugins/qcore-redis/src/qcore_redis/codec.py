@@ -58,6 +58,11 @@ def words(messages: Sequence[Outgoing]) -> Iterator[bytes | int]:
         yield message.body
 
 
+def far_item(body_id: bytes) -> bytes:
+    """Return the item of a message whose body lies apart."""
+    return b"\2" + body_id
+
+
 def deliveries(token: bytes, items: list[bytes], empty: list[int]) -> list[Delivery]:
     """Return what a lease holds, bodies that lie apart by their ids; where nothing is goes into `empty`."""
     found = []

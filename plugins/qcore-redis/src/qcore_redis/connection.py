@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import select
+import socket
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from socket import socket
+    from collections.abc import Callable, Sequence
 
     from qcore_redis.scripts import Script
 
     Word = bytes | str | int | float
+    #: a command as it is sent, in pieces
+    Packed = tuple[bytes, ...]
 
-#: bytes read at once: a batch of messages comes in few pieces
+#: bytes of room for the first piece of an answer, which is the whole of most: to get and return more memory
+#: takes longer than the call of the server
+_FIRST: Final = 16_384
+#: bytes of room for each further piece: a batch of messages comes in few
 _PIECE: Final = 262_144
+#: pieces sent at once, fewer than any system takes
+_PIECES: Final = 512
 #: seconds of silence after which a connection is looked at before something is sent
 _SILENCE: Final = 0.01
 
 # its own annotation takes tuples of one
 pack: Callable[[tuple[Word, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # see above
+
+
+def pack_set(key: bytes, value: bytes, milliseconds: int) -> Packed:
+    """Return the command that stores a value for some time, without a copy of the value."""
+    expiry = b"%d" % milliseconds
+    return (
+        b"*5\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n" % (len(key), key, len(value)),
+        value,
+        b"\r\n$2\r\nPX\r\n$%d\r\n%b\r\n" % (len(expiry), expiry),
+    )
 
 
 class Connection:
@@ -32,14 +50,16 @@ class Connection:
     Commands go straight to the socket, for redis-py costs more per command than the server.
     """
 
-    def __init__(self, socket: socket, disconnect: Callable[[], object]) -> None:
-        self._socket = socket
+    def __init__(self, made: socket.socket, disconnect: Callable[[], object]) -> None:
+        self._socket = made
+        #: not by TLS, which takes one piece at a time
+        self._is_plain = type(made) is socket.socket
         self._disconnect: Callable[[], object] | None = disconnect
         #: called once it is closed
         self.closed: Callable[[], object] | None = None
         self._reader = hiredis.Reader()
         self._poll = select.poll()
-        self._poll.register(socket, select.POLLIN)
+        self._poll.register(made, select.POLLIN)
         #: when the last answer came
         self._answered = time.monotonic()
         #: replies that are still to come and that nobody needs
@@ -54,8 +74,8 @@ class Connection:
         # nobody owes us anything: what can be read now is its end
         return not self._poll.poll(0)
 
-    def ask(self, words: tuple[Word, ...], deadline: float) -> Any:  # noqa: ANN401 - a reply of any kind
-        """Send a command and return its reply, error replies too.
+    def ask(self, words: tuple[Word, ...], deadline: float, before: Sequence[Packed] = ()) -> Any:  # noqa: ANN401 - a reply of any kind
+        """Send a command and return its reply, error replies too; of those `before` it nobody needs them.
 
         Raises:
             OSError: the connection broke, or the whole reply was not there at `deadline`; close it then.
@@ -65,12 +85,17 @@ class Connection:
         if left <= 0:
             raise TimeoutError("timed out")
         self._socket.settimeout(left)
-        self._socket.sendall(pack(words))
+        if before:
+            self._send([*chain.from_iterable(before), pack(words)], deadline)
+        else:
+            self._socket.sendall(pack(words))
         while self._owed:
             if isinstance(self._read(deadline), hiredis.ReplyError):
                 # the server has forgotten a script: the next one is not posted blindly
                 self.known.clear()
             self._owed -= 1
+        for _ in before:
+            self._read(deadline)
         reply = self._read(deadline)
         self._answered = time.monotonic()
         return reply
@@ -97,19 +122,39 @@ class Connection:
         if hasattr(self, "_disconnect"):
             self.close()
 
+    def _send(self, pieces: list[bytes | memoryview], deadline: float) -> None:
+        """Send pieces as they are: to join large ones takes as long as to send them."""
+        if not self._is_plain:
+            self._socket.sendall(b"".join(pieces))
+            return
+        first = 0
+        while first < len(pieces):
+            sent = self._socket.sendmsg(pieces[first : first + _PIECES])
+            while first < len(pieces) and sent >= len(pieces[first]):
+                sent -= len(pieces[first])
+                first += 1
+            if sent:
+                pieces[first] = memoryview(pieces[first])[sent:]
+            if first < len(pieces):
+                self._limit_to(deadline)
+
     def _read(self, deadline: float) -> Any:  # noqa: ANN401 - as above
         reader = self._reader
         reply = reader.gets()
-        while reply is False:
-            piece = self._socket.recv(_PIECE)
-            if not piece:
-                raise ConnectionResetError("it closed the connection")
-            reader.feed(piece)
+        if reply is False:
+            self._feed(self._socket.recv(_FIRST))
             reply = reader.gets()
-            if reply is False:
-                # it may come byte by byte, and the time is for all of them
-                self._limit_to(deadline)
+        while reply is False:
+            # it may come byte by byte, and the time is for all of them
+            self._limit_to(deadline)
+            self._feed(self._socket.recv(_PIECE))
+            reply = reader.gets()
         return reply
+
+    def _feed(self, piece: bytes) -> None:
+        if not piece:
+            raise ConnectionResetError("it closed the connection")
+        self._reader.feed(piece)
 
     def _limit_to(self, deadline: float) -> None:
         left = deadline - time.monotonic()

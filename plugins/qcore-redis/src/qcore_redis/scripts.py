@@ -40,9 +40,17 @@ class Script:
 
 
 @cache
-def script(*names: str, fills: bool = False) -> Script:
-    """Return the script made of these files; one that `fills` memory is refused by a full server."""
-    code = b"\n".join((_FOLDER / f"{name}.lua").read_bytes() for name in ("prelude", *names))
+def script(*names: str, fills: bool = False, alone: bool = False) -> Script:
+    """Return the script made of these files.
+
+    Args:
+        names: of the files.
+        fills: it fills memory, so that a full server refuses it.
+        alone: it needs nothing of `prelude`.
+
+    """
+    files = names if alone else ("prelude", *names)
+    code = b"\n".join((_FOLDER / f"{name}.lua").read_bytes() for name in files)
     if fills:
         return Script(Form(b"#!lua\n" + code), Form(code))
     return Script(Form(_ALLOW_OOM + code), Form(_WRITE_FIRST + code))
