@@ -7,7 +7,7 @@ import gc
 import math
 import threading
 import time
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,11 +26,11 @@ from qcore_at_once.awaited import AwaitedRun, Awaiter
 from qcore_at_once.demand import Demand
 from qcore_at_once.sharing import AtOnce
 from qcore_at_once.threaded import TaskThread, ThreadExecutor, ThreadRun
-from qcore_loop.loop_thread import LoopRun, LoopThread
+from qcore_loop.loop_thread import LoopThread
 from qcore_values.msgpack_serializer import MsgpackSerializer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 PACK: Final = MsgpackSerializer()
 #: seconds that a run may take
@@ -116,24 +116,24 @@ def opened() -> Opened:
     return Opened(bytes(16), b"", b"", PACK.code, False, 0)
 
 
+def begin(awaiter: Awaiter, plan: TaskPlan, ended: Callable[[], None]) -> AwaitedRun[Any] | Outcome:
+    """Return the run of a message with this plan."""
+    of: Any = None
+    running = (opened(), plan, 1, 0)
+    return awaiter.begin(
+        running, upstream_args=None, queue="q", context=copy_context(), of=of, tell=lambda _: ended()
+    )
+
+
 @pytest.mark.parametrize("headers", [{"wanted": "yes"}, {}, {"other": "yes"}])
 def test_a_reporter_is_asked_before_each_coroutine(
     reporter: Choosing, hooks: RunHooks, loop: LoopThread, headers: dict[str, str]
 ) -> None:
     """Both hooks are called, in the context of the task, or none."""
     awaiter, over = Awaiter({PACK.code: PACK}, hooks), threading.Event()
-    run = awaiter.begin(
-        opened(),
-        plan_of(tell, headers),
-        1,
-        0,
-        upstream_args=None,
-        queue="q",
-        enter=lambda: None,
-        ended=over.set,
-    )
+    run = begin(awaiter, plan_of(tell, headers), over.set)
     assert not isinstance(run, Outcome)
-    loop.start([(run.loop_run, run.context)])
+    loop.start([run])
     assert over.wait(LONG)
 
     wanted = headers.get("wanted", "")
@@ -153,17 +153,8 @@ def test_a_hook_is_called_while_the_loop_leaves_the_coroutine(
         over.set()
         assert gate.wait(LONG)
 
-    run: Any = awaiter.begin(
-        opened(),
-        plan_of(function, {"wanted": "yes"}),
-        1,
-        0,
-        upstream_args=None,
-        queue="q",
-        enter=lambda: None,
-        ended=ended,
-    )
-    loop.start([(run.loop_run, run.context)])
+    run: Any = begin(awaiter, plan_of(function, {"wanted": "yes"}), ended)
+    loop.start([run])
     assert over.wait(LONG)
     try:
         outcome = awaiter.end(run)
@@ -174,24 +165,20 @@ def test_a_hook_is_called_while_the_loop_leaves_the_coroutine(
     assert [said for said, _ in reporter.seen] == ["yes"]
 
 
-@pytest.mark.parametrize("function", [tell, fails])
+async def at_once() -> str:
+    """Return without a wait, which runs as a part of the start."""
+    return "at once"
+
+
+@pytest.mark.parametrize("function", [tell, fails, at_once])
 def test_a_coroutine_that_has_ended_is_no_garbage(hooks: RunHooks, loop: LoopThread, function: Any) -> None:
     """Its run and its arguments are freed at once, and not by the next look for garbage."""
     awaiter, over = Awaiter({PACK.code: PACK}, hooks), threading.Event()
     gc.collect()
     gc.disable()
     try:
-        run: Any = awaiter.begin(
-            opened(),
-            plan_of(function, {}),
-            1,
-            0,
-            upstream_args=None,
-            queue="q",
-            enter=lambda: None,
-            ended=over.set,
-        )
-        loop.start([(run.loop_run, run.context)])
+        run: Any = begin(awaiter, plan_of(function, {}), over.set)
+        loop.start([run])
         assert over.wait(LONG)
         awaiter.end(run)
         awaiter.take_raised()
@@ -201,7 +188,7 @@ def test_a_coroutine_that_has_ended_is_no_garbage(hooks: RunHooks, loop: LoopThr
         loop.loop.call_soon_threadsafe(settled.set)
         assert settled.wait(LONG)
 
-        assert not [one for one in gc.get_objects() if isinstance(one, AwaitedRun | LoopRun)]
+        assert not [one for one in gc.get_objects() if isinstance(one, AwaitedRun)]
     finally:
         gc.enable()
 

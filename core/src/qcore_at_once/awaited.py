@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from qcore.compared import KIND_SUCCESS
 from qcore.hookspecs import ExecuteEvent
+from qcore.journal.progress import PAGE
 from qcore.model import Kind, Outcome
 from qcore.tasks.current import RUNNER
 from qcore.tasks.execute import Executor, Raised, call_hooks, leave
@@ -18,45 +18,67 @@ from qcore_process.forks import FORKS
 from qcore_reports.tracebacks import format_traceback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from contextvars import Context
 
-    from qcore.messages.envelope import Opened
+    from qcore.journal.progress import ReportsProgress
     from qcore.model import TaskInfo
     from qcore.tasks.current import Running
-    from qcore.tasks.plan import TaskPlan
 
 _NANO: Final = 1_000_000_000
 
+_Of = TypeVar("_Of", bound="ReportsProgress")
 
-class AwaitedRun:
+
+class AwaitedRun(LoopRun, Generic[_Of]):
     """One asynchronous task while it runs."""
 
-    __slots__ = ("about", "context", "info", "loop_run", "plan", "post", "running", "started", "stopped")
+    __slots__ = (
+        "_args", "_forks", "_kwargs", "about", "info", "of", "plan", "post", "running", "started", "stopped",
+        "tell",
+    )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - one is made for each task
         self,
-        plan: TaskPlan,
         running: Running,
-        info: TaskInfo | None,
-        post: Sequence[Callable[[ExecuteEvent], None]],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
         context: Context,
+        of: _Of,
+        tell: Callable[[_Of], None],
     ) -> None:
-        self.plan = plan
+        super().__init__(context)
         self.about = running
+        self.plan = running[1]
         #: see `qcore.current`; None once it has ended
         self.running: Running | None = running
+        self._args = args
+        self._kwargs = kwargs
         #: what hooks see, None without hooks
-        self.info = info
+        self.info: TaskInfo | None = None
         #: called after it
-        self.post = post
-        #: not there once it has ended
-        self.context = context
+        self.post: Sequence[Callable[[ExecuteEvent], None]] = ()
         #: epoch seconds
         self.started = time.time()
         #: why it was interrupted
         self.stopped: Kind | None = None
-        self.loop_run: LoopRun
+        #: what it is the run of, which `tell` gets at the end, in the thread of the loop
+        self.of = of
+        self.tell = tell
+        self._forks = FORKS.count
+
+    def make(self) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine of the task."""
+        found: Coroutine[Any, Any, Any] = self.plan.call(*self._args, **self._kwargs)  # type: ignore[misc]  # it was found
+        return found
+
+    def ended(self) -> None:
+        """Report the end."""
+        if FORKS.count != self._forks:
+            # The task forked, and this is the child.
+            leave(self.error) if self.error else os._exit(0)
+        self.running = None
+        self.tell(self.of)
 
 
 class Awaiter(Executor):
@@ -64,74 +86,61 @@ class Awaiter(Executor):
 
     def begin(
         self,
-        opened: Opened,
-        plan: TaskPlan,
-        attempt: int,
-        deadline: int,
+        running: Running,
         *,
         upstream_args: Callable[[], Sequence[Any]] | None,
         queue: str,
-        enter: Callable[[], None],
-        ended: Callable[[], None],
-    ) -> AwaitedRun | Outcome:
+        context: Context,
+        of: _Of,
+        tell: Callable[[_Of], None],
+    ) -> AwaitedRun[_Of] | Outcome:
         """Return a run for the loop, or how a task ended that cannot be called.
 
         Args:
-            opened: the message.
-            plan: the plan for its head; its function is found.
-            attempt: number of this run, from 1.
-            deadline: monotonic nanoseconds, 0 = none.
+            running: the task; its function is found.
             upstream_args: returns values that are passed before the arguments.
-            queue: the name of its queue.
-            enter: sets what the context of the task needs besides.
-            ended: is called in the thread of the loop at the end.
+            queue: the name of its cluster.
+            context: a context of its own.
+            of: what it is the run of.
+            tell: gets that in the thread of the loop at the end.
 
         """
-        call = plan.call
-        if call is None:
+        opened, plan, attempt, _ = running
+        if plan.call is None:
             return Outcome.unrun(Kind.FAILURE, plan.fault)
         try:
             args, kwargs = self._arguments(opened, plan, upstream_args)
         except BaseException as exc:  # noqa: BLE001 - a serializer or an unpickled object may raise anything
             return without_arguments(exc, plan)
+        run = AwaitedRun(running, args, kwargs, context, of, tell)
+        context.run(_enter, (run, queue), of)
         pre, post = self._hooks_of(plan.head.headers) if self._hooks_of else (self._pre, self._post)
-        info = plan.task_info(opened, attempt, args, kwargs) if pre or post else None
-        context = copy_context()
-        run = AwaitedRun(plan, (opened, plan, attempt, deadline), info, post, context)
-        context.run(RUNNER.set, (run, queue))
-        context.run(enter)
-        try:
-            if info is not None:
-                call_hooks(pre, context, ExecuteEvent(task=info))
-        except BaseException as exc:  # noqa: BLE001 - as if the task had raised it
-            return self._failed(run, exc)
-        run.loop_run = LoopRun(lambda: call(*args, **kwargs), lambda: self._ended(run, ended))
+        if pre or post:
+            run.post, run.info = post, plan.task_info(opened, attempt, args, kwargs)
+            try:
+                call_hooks(pre, context, ExecuteEvent(task=run.info))
+            except BaseException as exc:  # noqa: BLE001 - as if the task had raised it
+                outcome = self._failed(run, exc)
+                del run.context
+                return outcome
         return run
 
-    def end(self, run: AwaitedRun) -> Outcome:
+    def end(self, run: AwaitedRun[Any]) -> Outcome:
         """Return how a task ended."""
-        loop_run, now = run.loop_run, time.time()
         # What an exception has of the stack leads to the run.
-        error, loop_run.error = loop_run.error, None
+        error, run.error = run.error, None
         if error is None:
-            outcome = Outcome(KIND_SUCCESS, loop_run.value, started=run.started, finished=now)
+            outcome = Outcome(KIND_SUCCESS, run.value, started=run.started, finished=time.time())
         else:
             outcome = self._failed(run, error)
-        if run.info is not None and run.post:
+        if run.post and run.info is not None:
             # The loop may be in the last step of the coroutine still, and nobody enters a context twice.
             call_hooks(run.post, run.context.copy(), ExecuteEvent(task=run.info, outcome=outcome))
         # The context has the run: neither would be freed before a look for garbage.
         del run.context
         return outcome
 
-    def _ended(self, run: AwaitedRun, ended: Callable[[], None]) -> None:
-        if FORKS.count != self._forks:
-            # The task forked, and this is the child.
-            leave(run.loop_run.error) if run.loop_run.error else os._exit(0)
-        run.running = None
-        ended()
-
-    def _failed(self, run: AwaitedRun, exc: BaseException) -> Outcome:
+    def _failed(self, run: AwaitedRun[Any], exc: BaseException) -> Outcome:
         plan, started = run.plan, run.started
         self._restore()
         if self._keep_raised:
@@ -142,3 +151,9 @@ class Awaiter(Executor):
             text, trace = interruption(run.stopped, plan.timeout / _NANO), format_traceback(exc)
             return Outcome(run.stopped, None, text, trace, started=started, finished=time.time())
         return raised(exc, plan, started)
+
+
+def _enter(runner: tuple[AwaitedRun[Any], str], page: ReportsProgress) -> None:
+    """Make the context of this call that of a task."""
+    RUNNER.set(runner)
+    PAGE.set(page)

@@ -44,29 +44,33 @@ class CellRun:
         "stopped", "waited",
     )  # fmt: skip
 
-    def __init__(self, cells: Cells, cell: int, message: LeasedMessage, held: HeldMessage) -> None:
+    def __init__(  # noqa: PLR0917 - one is made for each message
+        self,
+        cells: Cells,
+        cell: int,
+        message: LeasedMessage,
+        held: HeldMessage,
+        now: int,
+        leased: float,
+        waited: float,
+    ) -> None:
         self._cells = cells
         #: which cell
         self.cell = cell
         self.message = message
         self.held = held
         #: epoch seconds when it was leased
-        self.leased = 0.0
-        #: seconds for which it had waited then; 0 = not known
-        self.waited = 0.0
+        self.leased = leased
+        #: seconds for which it had waited then; 0 = not known, as of one that was delivered or put off before
+        self.waited = waited if message.deliveries == 1 and not message.plan.head.delayed else 0.0
         #: monotonic nanoseconds: since when it is in the cell, since when it runs, and until when it may
-        self.held_at = self.started = self.deadline = 0
+        self.held_at = now
+        self.started = self.deadline = 0
         #: why it was interrupted
         self.stopped: Kind | None = None
         #: None while it has not begun
-        self.run: AwaitedRun | ThreadRun | None = None
+        self.run: AwaitedRun[CellRun] | ThreadRun | None = None
         self.raised: Raised | None = None
-
-    def lease(self, now: int, leased: float, waited: float) -> None:
-        """Take in when it was leased, and for how long it had waited, which is known of a first one."""
-        self.held_at, self.leased = now, leased
-        if self.message.deliveries == 1 and not self.message.plan.head.delayed:
-            self.waited = waited
 
     # -- what the journal says of it, see `RunJournal` and `ReportsProgress` --------------------
 

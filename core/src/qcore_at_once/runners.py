@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from typing import TYPE_CHECKING
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
 
+from qcore.compared import KIND_SUCCESS
 from qcore.model import Kind, Outcome
+from qcore.tasks.transaction import CURRENT
 from qcore_at_once.cell_runs import CellRun, NoTransaction, outcome_of
 from qcore_at_once.threaded import TaskThread, ThreadExecutor, ThreadRun
 from qcore_loop.blocked import BlockWatch
@@ -30,11 +33,14 @@ class Coroutines:
         self._queue = config.name
         self._awaiter = awaiter
         self._ended = ended
-        self._transaction = NoTransaction()
+        #: what every task finds in its context
+        self._context = copy_context()
+        no_transaction: Any = NoTransaction()
+        self._context.run(CURRENT.set, no_transaction)
         #: how many more may begin
         self.room = config.coroutines
-        self._prepared: list[AwaitedRun] = []
-        self._running: dict[AwaitedRun, CellRun] = {}
+        self._prepared: list[AwaitedRun[CellRun]] = []
+        self._running: set[AwaitedRun[CellRun]] = set()
         self.loop = LoopThread(new_loop_of(config.event_loop))
         self._watch = BlockWatch(self.loop, self._tell)
 
@@ -42,20 +48,18 @@ class Coroutines:
         """Have a task begin with the next `start`; return how it ended if it cannot be called."""
         message = one.message
         run = self._awaiter.begin(
-            message.opened,
-            message.plan,
-            message.failures + 1,
-            one.deadline,
+            (message.opened, message.plan, message.failures + 1, one.deadline),
             upstream_args=message.upstream_args,
             queue=self._queue,
-            enter=lambda: one.enter(self._transaction),
-            ended=lambda: self._ended(one),
+            context=self._context.copy(),
+            of=one,
+            tell=self._ended,
         )
         if isinstance(run, Outcome):
             one.raised = self._awaiter.take_raised()
             return run
         one.run = run
-        self._running[run] = one
+        self._running.add(run)
         self._prepared.append(run)
         self.room -= 1
         return None
@@ -63,24 +67,25 @@ class Coroutines:
     def start(self) -> None:
         """Have what is prepared begin."""
         if self._prepared:
-            self.loop.start([(run.loop_run, run.context) for run in self._prepared])
-            self._prepared = []
+            prepared, self._prepared = self._prepared, []
+            self.loop.start(prepared)
             self._watch.watch(wanted=True)
 
-    def end(self, one: CellRun, run: AwaitedRun) -> Outcome:
+    def end(self, one: CellRun, run: AwaitedRun[CellRun]) -> Outcome:
         """Return how a task ended."""
         self.room += 1
-        del self._running[run]
+        self._running.remove(run)
         if not self._running:
             self._watch.watch(wanted=False)
         outcome = self._awaiter.end(run)
-        one.raised = self._awaiter.take_raised()
+        if outcome.kind is not KIND_SUCCESS:
+            one.raised = self._awaiter.take_raised()
         return outcome
 
-    def interrupt(self, run: AwaitedRun, kind: Kind) -> bool:
+    def interrupt(self, run: AwaitedRun[CellRun], kind: Kind) -> bool:
         """Cancel a coroutine; called by a signal handler."""
         run.stopped = kind
-        self.loop.cancel(run.loop_run)
+        self.loop.cancel(run)
         return True
 
     def close(self) -> None:
@@ -90,7 +95,7 @@ class Coroutines:
 
     def _tell(self, seconds: float, stack: str) -> None:
         current = asyncio.current_task(self.loop.loop)
-        who = next((one for run, one in list(self._running.items()) if run.loop_run.task is current), None)
+        who = next((run.of for run in list(self._running) if run.task is current), None)
         what = f"task {who.message.opened.id.hex()} ({line(who.message.plan.name)})" if who else "a subtask"
         _log.warning(
             "%s has blocked the event loop of its worker for %.1f s, and with it all asynchronous tasks "

@@ -141,11 +141,11 @@ class SideBySide:
         """Record leased messages in the journal; those beyond its cells are released."""
         now, leased, most = time.monotonic_ns(), time.time(), len(self._free)
         self._batch.release(messages[most:])
+        waited = self._batch.events.waited
         for message, record in zip(messages[:most], journal_records(messages[:most]), strict=True):
             if message.plan.call is not None:
                 self._demand.saw(is_async=message.plan.is_async)
-            one = CellRun(self._cells, self._free.pop(), message, record)
-            one.lease(now, leased, self._batch.events.waited)
+            one = CellRun(self._cells, self._free.pop(), message, record, now, leased, waited)
             # One that is too large for a cell has room in the journal of a batch, in which it runs alone.
             fits = self._cells.hold(one.cell, record, now)
             (self._held if fits else self._alone).append(one)

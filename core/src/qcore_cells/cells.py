@@ -61,17 +61,11 @@ class _Column:
     ALL = 14
 
 
-#: what is zero in a cell that is held anew
-_CLEARED: Final = (
-    _Column.RENEWED,
-    _Column.CANCELLED,
-    _Column.ENDED_BYTES,
-    _Column.MAX_CRASHES,
-    _Column.STEP,
-    _Column.DEADLINE,
-)
+# As plain numbers.
+_FREE: Final = int(CellState.FREE)
 _HELD: Final = int(CellState.HELD)
 _RUNNING: Final = int(CellState.RUNNING)
+_SUCCEEDED: Final = int(CellState.SUCCEEDED)
 
 
 class Cell(NamedTuple):
@@ -96,7 +90,10 @@ class Cell(NamedTuple):
 class RawCells:
     """The cells of one worker."""
 
-    __slots__ = ("_bodies", "_count", "_memory", "_notes", "_size", "_starts", "_words")
+    __slots__ = (
+        "_bodies", "_count", "_crashes", "_deadlines", "_lengths", "_memory", "_notes", "_renewals", "_since",
+        "_size", "_starts", "_states", "_steps", "_uses", "_words",
+    )  # fmt: skip
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
@@ -108,8 +105,13 @@ class RawCells:
         self._notes = (_HEADER + _Column.ALL * count) * 8
         self._bodies = self._notes + count * _NOTE
         self._size = (CELLS - self._bodies) // count if count else 0
-        #: where each column begins: a worker writes a dozen words for each task
-        self._starts = tuple(_HEADER + column * count for column in range(_Column.ALL))
+        # Where a column begins that is written for each task.
+        self._uses, self._states, self._starts, self._deadlines, self._since, self._renewals = (
+            _HEADER + column * count for column in range(_Column.CANCELLED)
+        )
+        self._lengths = _HEADER + _Column.HELD_BYTES * count
+        self._crashes = _HEADER + _Column.MAX_CRASHES * count
+        self._steps = _HEADER + _Column.STEP * count
 
     # -- the worker writes --------------------------------------------------------------------
 
@@ -130,26 +132,27 @@ class RawCells:
             leased: monotonic nanoseconds.
 
         """
-        if len(data) > self._size:
+        length = len(data)
+        if length > self._size:
             return False
         at = self._bodies + index * self._size
-        self._memory[at : at + len(data)] = data
-        words, starts = self._words, self._starts
+        self._memory[at : at + length] = data
+        words = self._words
         words[_LAST] = use = words[_LAST] + 1
-        words[starts[_Column.USE] + index] = use
-        words[starts[_Column.LEASED] + index] = leased
-        for column in _CLEARED:
-            words[starts[column] + index] = 0
-        words[starts[_Column.HELD_BYTES] + index] = len(data)
-        words[starts[_Column.STATE] + index] = _HELD
+        words[self._uses + index] = use
+        words[self._since + index] = leased
+        # Of the others each is written before it counts, or, as `CANCELLED`, names its use.
+        words[self._renewals + index] = words[self._crashes + index] = words[self._steps + index] = 0
+        words[self._lengths + index] = length
+        words[self._states + index] = _HELD
         return True
 
     def begin(self, index: int, started: int, deadline: int) -> None:
         """Record that the message of a cell begins, monotonic nanoseconds; a deadline of 0 is none."""
-        words, starts = self._words, self._starts
-        words[starts[_Column.STARTED] + index] = started
-        words[starts[_Column.DEADLINE] + index] = deadline
-        words[starts[_Column.STATE] + index] = _RUNNING
+        words = self._words
+        words[self._starts + index] = started
+        words[self._deadlines + index] = deadline
+        words[self._states + index] = _RUNNING
 
     def put_back(self, index: int) -> None:
         """Record that the message of a cell has not begun after all."""
@@ -161,7 +164,7 @@ class RawCells:
 
     def succeed(self, index: int) -> None:
         """Record that a message has ended and needs nothing but an acknowledgement."""
-        self._end(index, CellState.SUCCEEDED)
+        self._end(index, _SUCCEEDED)
 
     def end_with(self, index: int, data: bytes) -> None:
         """Record how a message has ended, as far as there is room."""
@@ -174,14 +177,13 @@ class RawCells:
         self._set(_Column.ENDED_BYTES, index, len(data))
         self._end(index, CellState.RECORDED)
 
-    def _end(self, index: int, state: CellState) -> None:
-        words, starts = self._words, self._starts
-        words[starts[_Column.DEADLINE] + index] = 0
-        words[starts[_Column.STATE] + index] = state
+    def _end(self, index: int, state: int) -> None:
+        self._words[self._deadlines + index] = 0
+        self._words[self._states + index] = state
 
     def free(self, index: int) -> None:
         """Record that the message of a cell is settled, or held elsewhere."""
-        self._end(index, CellState.FREE)
+        self._end(index, _FREE)
 
     def report(self, index: int, done: float, whole: float, note: str) -> None:
         """Record the progress of the task in a cell."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
+from abc import ABC, abstractmethod
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,31 +16,38 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.worker")
 
-#: The subtasks of the coroutine that this code is part of.
-_SUBTASKS: Final[ContextVar[set[asyncio.Task[Any]] | None]] = ContextVar("qcore_loop.subtasks", default=None)
+#: The coroutine on the loop that this code is part of.
+_RUN: Final[ContextVar[LoopRun | None]] = ContextVar("qcore_loop.run", default=None)
 #: Seconds that the loop is given to end.
 _CLOSE: Final = 1.0
+#: A coroutine runs to its first wait as it is made, not a step of the loop later; not so on Python 3.11.
+_AT_ONCE: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
-class LoopRun:
-    """One coroutine on the loop, from its start to its end.
+class LoopRun(ABC):
+    """One coroutine on the loop, from its start to its end."""
 
-    At its end it lets go of what leads back to it, so that none is left to the garbage collector.
-    """
+    __slots__ = ("cancelled", "context", "error", "subtasks", "task", "value")
 
-    __slots__ = ("cancelled", "ended", "error", "make", "task", "value")
-
-    def __init__(self, make: Callable[[], Coroutine[Any, Any, Any]], ended: Callable[[], None]) -> None:
-        #: returns the coroutine; not there once it has ended
-        self.make = make
-        #: is called in the thread of the loop once the coroutine and its subtasks have ended; not there then
-        self.ended = ended
+    def __init__(self, context: Context) -> None:
+        #: it runs in it; who asks how it ended takes it away
+        self.context = context
         #: what the coroutine returned, or what it raised
         self.value: Any = None
         self.error: BaseException | None = None
         #: None before it has begun, and once it has ended
         self.task: asyncio.Task[None] | None = None
+        #: those that run, None before the first
+        self.subtasks: set[asyncio.Task[Any]] | None = None
         self.cancelled = False
+
+    @abstractmethod
+    def make(self) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine."""
+
+    @abstractmethod
+    def ended(self) -> None:
+        """Take in that the coroutine and its subtasks have ended; called in the thread of the loop."""
 
 
 class LoopThread:
@@ -51,8 +60,8 @@ class LoopThread:
         self.thread = threading.Thread(target=self._run, name="qcore-loop", daemon=True)
         self.thread.start()
 
-    def start(self, some: Sequence[tuple[LoopRun, Context]]) -> None:
-        """Start coroutines, in this order, each in its context."""
+    def start(self, some: Sequence[LoopRun]) -> None:
+        """Start coroutines, in this order."""
         self.loop.call_soon_threadsafe(self._start, some)
 
     def cancel(self, one: LoopRun) -> None:
@@ -77,29 +86,29 @@ class LoopThread:
             except BaseException:  # noqa: BLE001 - SystemExit in a subtask of somebody's ends no loop
                 _log.exception("a subtask has ended the event loop; it goes on")
 
-    def _start(self, some: Sequence[tuple[LoopRun, Context]]) -> None:
-        for one, context in some:
-            one.task = self.loop.create_task(_until_end(one), context=context)
+    def _start(self, some: Sequence[LoopRun]) -> None:
+        loop = self.loop
+        for one in some:
+            # Not by `create_task`, which makes subtasks of the coroutine that calls it.
+            asyncio.Task(_until_end(one), loop=loop, context=one.context, **_AT_ONCE)
 
 
 async def _until_end(one: LoopRun) -> None:
     """Await a coroutine, and end the subtasks that it leaves running."""
-    subtasks: set[asyncio.Task[Any]] = set()
-    _SUBTASKS.set(subtasks)
+    _RUN.set(one)
+    # From here on it can be interrupted; it may have been cancelled before.
+    one.task = asyncio.current_task()
     try:
-        # It may have been cancelled before it was here to be interrupted.
         one.value = await (_cancelled() if one.cancelled else one.make())
     except BaseException as exc:  # noqa: BLE001 - whatever it raises is its result
         one.error = exc
-    try:
-        if subtasks:
-            await _end(list(subtasks))
-    except asyncio.CancelledError as exc:
-        one.error = one.error or exc
-    ended = one.ended
-    one.task = None
-    del one.make, one.ended
-    ended()
+    if one.subtasks:
+        try:
+            await _end(list(one.subtasks))
+        except asyncio.CancelledError as exc:
+            one.error = one.error or exc
+    one.task = one.subtasks = None
+    one.ended()
 
 
 async def _cancelled() -> None:
@@ -116,8 +125,10 @@ def _make_task(
     loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
 ) -> asyncio.Task[Any]:
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
-    subtasks = _SUBTASKS.get()
-    if subtasks is not None:
-        subtasks.add(task)
-        task.add_done_callback(subtasks.discard)
+    run = _RUN.get()
+    if run is not None and run.task is not None:
+        if run.subtasks is None:
+            run.subtasks = set()
+        run.subtasks.add(task)
+        task.add_done_callback(run.subtasks.discard)
     return task
