@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from qcore.model import Outgoing
     from qcore_redis.client import Client
+    from qcore_redis.connection import Word
 
 #: milliseconds until a body is gone that nothing came behind: a producer died between the two
 _ORPHANED: Final = 60_000
@@ -46,7 +47,7 @@ def _enqueue_large(
     prefix = queue[:-1] + b"b:"
     bodies = [pack_set(prefix + id_, body, _ORPHANED) for id_, body in zip(ids, large, strict=True)]
     next_id = iter(ids)
-    words = (len(ids), *ids, *(item or codec.far_item(next(next_id)) for item in items))
+    words: tuple[Word, ...] = (len(ids), *ids, *(item or codec.far_item(next(next_id)) for item in items))
     put = script("enqueue_large", fills=True, alone=True)
     if not link.run_behind(bodies, put, *words, unknown_outcome=codec.UNKNOWN_OUTCOME, replicated=True):
         # nothing was done; what the reason is, and whether it passes, the usual way finds out
