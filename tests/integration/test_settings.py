@@ -110,6 +110,29 @@ def test_recycle_0_keeps_a_worker_for_ever(land: Land) -> None:
 
 
 @pytest.mark.portable
+def test_a_worker_lives_as_long_as_recycle_after_says(land: Land) -> None:
+    """It runs more tasks than `recycle` says until its time has come."""
+    app, _ = land.both(workers=1, recycle=5, recycle_after=3600, save_limit=0)
+
+    call = app.task(tasks.pid).bind()
+
+    assert len({result.value for result in finals(app.enqueue_many([call] * 600))}) == 1
+
+
+@pytest.mark.portable
+def test_a_worker_that_grows_is_replaced_before_its_time(land: Land) -> None:
+    """The memory that its tasks leave behind is released as ever."""
+    app, cluster = land.both(workers=1, recycle=5, recycle_after=3600)
+
+    first = finals([app.enqueue(tasks.pid) for _ in range(5)])
+    finals([app.enqueue(tasks.hoard, 64)])
+    last = finals([app.enqueue(tasks.pid)])
+
+    assert first[0].value != last[0].value
+    until(lambda: cluster.status().reincarnations.get("recycled") == 1, "the count of what was replaced")
+
+
+@pytest.mark.portable
 def test_compressed_messages_are_smaller_and_read_by_everybody(land: Land) -> None:
     """`compress` shrinks large messages on the broker; either setting reads both."""
     text = "all work and no play " * 2000

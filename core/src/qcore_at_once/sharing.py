@@ -130,7 +130,7 @@ class Sharing:
     @property
     def leaves(self) -> bool:
         """Whether the worker is due to be replaced."""
-        return replacement_due(self._config, self._host.total) is not ExitReason.NOT
+        return replacement_due(self._config, self._host.total, self._host.life) is not ExitReason.NOT
 
     def until_answered(self, call: Callable[..., _T], *args: Any) -> _T:
         """Make a call until a backend answers it; a stop ends the worker instead."""

@@ -32,6 +32,7 @@ from qcore_settings.rules import (
 _NAME: Final = r"[A-Za-z0-9_.:-]{1,80}"
 _DOTTED: Final = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 _MIB: Final = 1024 * 1024
+_RECYCLE: Final = 500
 #: what the journal of a worker has room for
 MOST_THREADS: Final = 200
 MOST_COROUTINES: Final = 1000
@@ -41,6 +42,10 @@ PER: Final[Mapping[str, Per]] = MappingProxyType({"func": "name", "group": "grou
 
 def _set(rule: Rule, **default: Any) -> Any:  # noqa: ANN401 - like attrs.field itself
     return attrs.field(metadata={"rule": rule}, **default)
+
+
+def _recycle_after(options: Options) -> float:
+    return 1.0 if options.recycle == _RECYCLE else 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +75,12 @@ class Options:
     #: what a task has started ends with it: when it is interrupted, or its worker ends
     daemonize_workers: bool = _set(flag(), default=True)
     #: tasks a worker runs before it is replaced; 0 = never
-    recycle: int = _set(integer(0, "0 never replaces a worker", none=0, unit="tasks"), default=500)
+    recycle: int = _set(integer(0, "0 never replaces a worker", none=0, unit="tasks"), default=_RECYCLE)
+    #: seconds a worker lives before `recycle` counts, unless it has grown by 16 MiB; by default 1 where
+    #: `recycle` is 500, so that short tasks do not spend their time on new workers, and else 0
+    recycle_after: float = _set(
+        seconds("0 counts tasks alone"), default=attrs.Factory(_recycle_after, takes_self=True)
+    )
     #: KiB of resident memory from which a worker is replaced after its task; None = never
     max_rss: int | None = _set(
         integer(1, "leave it out for no limit", none=None, unit="KiB", zero=None), default=None

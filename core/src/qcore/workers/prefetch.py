@@ -29,7 +29,8 @@ class Prefetch:
         if options.queue_limit:
             caps.append(max(1, options.queue_limit // options.workers))
         self._cap = min(caps)
-        self._recycle = options.recycle
+        # Where time counts as well, a worker may run more.
+        self._recycle = 0 if options.recycle_after else options.recycle
         self._wanted = 1
 
     def limit(self, wanted: int, done: int) -> int:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import psutil
 
     from qcore.settings.options import Options
+    from qcore_process.life import Life
 
 
 def process() -> psutil.Process:
@@ -19,9 +20,9 @@ def process() -> psutil.Process:
     return psutil.Process()
 
 
-def replacement_due(options: Options, total: int) -> ExitReason:
+def replacement_due(options: Options, total: int, life: Life) -> ExitReason:
     """Return why a worker that has run `total` tasks must be replaced, NOT if it need not."""
-    if options.recycle and total >= options.recycle:
+    if options.recycle and total >= options.recycle and life.has_lasted(options.recycle_after):
         return ExitReason.RECYCLED
     if options.max_rss and process().memory_info().rss >= options.max_rss * 1024:
         return ExitReason.MEMORY

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qcore.workers.own_rules import OwnRules
     from qcore.workers.patience import Patience
     from qcore.workers.prefetch import Prefetch
+    from qcore_process.life import Life
     from qcore_process.surroundings import Surroundings
 
 #: the name that it is offered by
@@ -29,6 +30,8 @@ class Host(Protocol):
     stopping: bool
     #: tasks that it has finished
     total: int
+    #: since when it works
+    life: Life
 
     def find(self, plan: TaskPlan) -> None:
         """Find a task's function, which may import a module of the program's."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -30,6 +29,7 @@ from qcore_logs import setup
 from qcore_process.children import end_children
 from qcore_process.farewell import say_farewell
 from qcore_process.handlers import SignalHandlers
+from qcore_process.life import Life
 from qcore_process.worker_hooks import HOOKS
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from qcore.tasks.plan import TaskPlan
     from qcore.workers.leased import LeasedMessage
     from qcore.workers.prepared import Backends, Prepared
-
-_log = logging.getLogger("qcore.worker")
 
 #: Seconds of one wait at an empty queue; it only bounds how late rare events are noticed.
 _WAIT: Final = 5.0
@@ -112,8 +110,7 @@ class Worker:
         self._backends = backends
         self._broker, self._store, _ = backends
         self._reporters = runtime.reporters
-        self._on_start = runtime.all_hooks("qcore_worker_start")
-        self._on_stop = runtime.all_hooks("qcore_worker_stop")
+        self._on_start, self._on_stop = map(runtime.all_hooks, ("qcore_worker_start", "qcore_worker_stop"))
         self._executor = make_executor(
             Executor,
             runtime,
@@ -143,6 +140,7 @@ class Worker:
 
     def _connect(self, owner: bytes) -> None:
         """Have all parts serve this process, or make them, however long the backends take to start."""
+        self.life = Life()
         self._runtime.owner = owner
         self._runtime.left_out = self._page.commands.left_out
         self._page.attach()
@@ -178,7 +176,7 @@ class Worker:
                 self._prefetch.adapt(deliveries, time.monotonic_ns() - began)
             self._handlers.restore()
             self._surroundings.after_batch()
-            self._reason = replacement_due(self._config, self.total)
+            self._reason = replacement_due(self._config, self.total, self.life)
             if self._reason is not ExitReason.NOT:
                 self._settle(0)
                 self._page.commands.hand_on(self._prefetch.wanted)
