@@ -25,7 +25,7 @@ _QUICK: Final = Size(rounds=1, tasks=300, singles=50, samples=5, seconds=0.3)
 _ABOUT: Final = """\
 Measure qcore beside other task queues, alternately (A B A B ...), and print medians and ratios.
 
-Each peer is installed in an environment of its own, kept in a cache folder. Every peer has two
+Each system is installed in an environment of its own, kept in a cache folder. Every peer has two
 worker processes and does the same work: a task notes in shared memory that it ran, and returns an
 integer. Tasks are counted there, outside of any queue; a run in which one is lost or runs twice
 ends with status 1.
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="run.py", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="one small round, to see that it works")
-    parser.add_argument("--alone", action="store_true", help="measure qcore only, and install nothing")
+    parser.add_argument("--alone", action="store_true", help="measure qcore only, as it is installed here")
     parser.add_argument("--json", action="store_true", help="print one JSON object, every round in it")
     parser.add_argument("--only", metavar="TEXT", help="only rows whose label has TEXT in it")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds (default {_FULL.rounds})")
@@ -75,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no row has {asked.only!r} in its label; there are{labels}")
     peers = () if asked.alone else contest.PEERS
     try:
-        pythons = {one: environments.interpreter(one, asked.cache) for one in (contest.OURS, *peers)}
+        here = {contest.OURS: sys.executable} if asked.quick or asked.alone else {}
+        pythons = {
+            one: here.get(one) or environments.interpreter(one, asked.cache) for one in (contest.OURS, *peers)
+        }
         taken = take(rows, pythons, size, _tell)
     except (Failed, subprocess.SubprocessError) as exc:
         print(f"{sys.argv[0]}: {exc}", file=sys.stderr)

@@ -13,7 +13,7 @@ class Peer:
     name: str
     #: its file in `peers/`
     module: str
-    #: what is installed for it; nothing = it is measured in the interpreter that runs the benchmark
+    #: what is installed for it, in an environment of its own; a folder of this tree is a package
     requirements: tuple[str, ...]
     #: distribution whose version is shown
     distribution: str
@@ -24,7 +24,7 @@ class Peer:
 OURS: Final = Peer(
     "qcore",
     "qcore_sqlite",
-    (),
+    ("core",),
     "qcore",
     {
         "always": "embedded SQLite; every task is signed, verified, leased, journalled and acknowledged, "

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from tests.benchmarks.contest import Peer
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 def default_cache() -> Path:
@@ -22,15 +24,16 @@ def default_cache() -> Path:
 
 
 def interpreter(peer: Peer, cache: Path) -> str:
-    """Return the Python a peer is measured with, after installing it where that is due.
+    """Return the Python a system is measured with, after installing it where that is due.
 
     Raises:
         subprocess.CalledProcessError: pip could not install it; its output says why.
 
     """
-    if not peer.requirements:
-        return sys.executable
-    asked = "\n".join((sys.version, *peer.requirements))
+    # qcore too has an environment of its own: the hooks of other plugins would cost it time.
+    ours = [one for one in peer.requirements if (_ROOT / one / "pyproject.toml").exists()]
+    wanted = [str(_ROOT / one) if one in ours else one for one in peer.requirements]
+    asked = "\n".join((sys.version, *wanted, *map(_state, ours)))
     folder = cache / f"{peer.module}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
     python = folder / "bin" / "python"
     ready = folder / "ready"
@@ -38,9 +41,15 @@ def interpreter(peer: Peer, cache: Path) -> str:
         # what an interrupted run left is of no use
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=True, symlinks=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *peer.requirements], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
         ready.touch()
     return str(python)
+
+
+def _state(folder: str) -> str:
+    """Return what tells one state of a package of this tree from another."""
+    files = sorted(file for file in (_ROOT / folder / "src").rglob("*") if file.suffix in {".py", ".lua"})
+    return hashlib.sha256(b"".join(str(file).encode() + file.read_bytes() for file in files)).hexdigest()
 
 
 def version(peer: Peer, python: str) -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +24,7 @@ _ROOT: Final = Path(__file__).resolve().parents[3]
 #: seconds after which a measurement is given up
 _TIMEOUT: Final = 600
 PEERS: Final = (
-    Peer("qcore", "qcore_sql", (), "qcore", {}),
+    Peer("qcore", "qcore_sql", ("core", "plugins/qcore-sql", "psycopg[binary]>=3.2"), "qcore", {}),
     Peer(
         "procrastinate",
         "procrastinate_sql",
@@ -101,7 +102,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where peers are installed")
     asked = parser.parse_args()
     measures = asked.only or list(MEASURES)
-    pythons = {peer.name: interpreter(peer, asked.cache) for peer in PEERS}
+    here = {PEERS[0]: sys.executable} if asked.quick else {}
+    pythons = {peer.name: here.get(peer) or interpreter(peer, asked.cache) for peer in PEERS}
     print(", ".join(f"{peer.name} {version(peer, pythons[peer.name])}" for peer in PEERS), "2 workers each")
     taken: dict[tuple[str, str], list[float]] = {}
     with closing(started(loose=asked.loose)) as server:

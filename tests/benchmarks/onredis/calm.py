@@ -81,6 +81,15 @@ def wide(session: Session) -> dict[str, float]:
     return {"each": (taken[1] - taken[0]) / _MORE}
 
 
+def models(session: Session) -> dict[str, float]:
+    """Return what an idle tree takes whose workers have a program with many models."""
+    roots = session.peer.start()
+    session.peer.hits(range(_WARM))
+    session.until_hit(range(_WARM), _TIMEOUT)
+    time.sleep(_SETTLED)
+    return {"memory": sum(pss_bytes(root) for root in roots) / 1e6}
+
+
 def killed(session: Session) -> dict[str, float]:
     """Kill a worker amid a task; return the seconds until that task runs again."""
     session.peer.start()

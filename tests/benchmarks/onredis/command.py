@@ -30,7 +30,7 @@ _QUICK: Final = Size(rounds=1, seconds=0.05, samples=5, idle=0.2, killed=3.0, bu
 _ABOUT: Final = """\
 Measure qcore beside other task queues on one private Redis, alternately, and print medians.
 
-Each peer is installed in an environment of its own, kept in a cache folder, and set up as its own
+Each system is installed in an environment of its own, kept in a cache folder, and set up as its own
 documentation says is fastest. Every system has two worker processes and does the same work: a task
 notes in shared memory that it ran. A system that cannot be installed, fails, loses a task or runs
 one twice is shown as such, and the table goes on.
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows, rivals = _rows(parser, asked), _rivals(parser, asked)
     size = _QUICK if asked.quick else Size()
     size = size._replace(rounds=asked.rounds or size.rounds)
-    pythons, missing = _installed(rivals, asked.cache)
+    pythons, missing = _installed(rivals, asked.cache, here=asked.quick)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="qcore-bench-") as folder, Server(Path(folder)) as server:
         taken = take(rows, pythons, server.port, size, _tell)
@@ -111,13 +111,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(name == field.OURS.name for name, _ in taken.failed))
 
 
-def _installed(rivals: Sequence[Rival], cache: Path) -> tuple[dict[Rival, str], dict[str, str]]:
-    """Return the Python of each system, and why there is none."""
+def _installed(
+    rivals: Sequence[Rival], cache: Path, *, here: bool
+) -> tuple[dict[Rival, str], dict[str, str]]:
+    """Return the Python of each system, and why there is none; `here`, that of qcore is this one."""
     pythons, missing = {}, {}
     for rival in rivals:
         _tell(f"installing {rival.name}")
         try:
-            pythons[rival] = environments.interpreter(rival, cache)
+            own = here and rival is field.OURS
+            pythons[rival] = sys.executable if own else environments.interpreter(rival, cache)
         except (subprocess.CalledProcessError, OSError) as exc:
             missing[rival.name] = f"cannot be installed: {exc}"
     return pythons, missing

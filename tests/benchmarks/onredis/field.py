@@ -20,6 +20,8 @@ class Rival(Peer):
     coroutines: bool = False
     #: runs functions at once in each process
     threads: bool = False
+    #: forks or starts worker processes for programs that load Django
+    models: bool = False
 
 
 def _rival(
@@ -31,6 +33,7 @@ def _rival(
     single: bool = False,
     coroutines: bool = False,
     threads: bool = False,
+    models: bool = False,
     distribution: str = "",
 ) -> Rival:
     module = f"{name.replace('-', '_')}_redis"
@@ -44,38 +47,42 @@ def _rival(
         single=single,
         coroutines=coroutines,
         threads=threads,
+        models=models,
     )
 
 
 OURS: Final = _rival(
     "qcore",
-    (),
+    ("core", "plugins/qcore-redis", "django"),
     "qcore-redis; every task signed, verified, leased with a receipt, journalled and acknowledged after it "
-    "ran; results sealed; recycle=0; save_limit=-1 where no results are stored, else 0; coroutines=100 and "
-    "threads=8 in the rows of tasks at once",
+    "ran; results sealed; recycle=0 but in the rows called defaults; save_limit=-1 where no results are "
+    "stored, else 0; coroutines=100 and threads=8 in the rows of tasks at once",
     pace=200_000,
     single=True,
     coroutines=True,
     threads=True,
+    models=True,
 )
 
 RIVALS: Final = (
     _rival(
         "celery",
-        ("celery[redis]", "hiredis"),
+        ("celery[redis]", "hiredis", "django"),
         "prefork -c 2; task_acks_late, task_reject_on_worker_lost; worker_prefetch_multiplier=100 (its "
         "guide for short tasks); no gossip, mingle, heartbeat, remote control or events; ignore_result "
         "where none are stored",
         pace=1500,
+        models=True,
     ),
     _rival(
         "dramatiq",
-        ("dramatiq[redis]", "hiredis"),
+        ("dramatiq[redis]", "hiredis", "django"),
         "RedisBroker, acknowledged after it ran; 2 processes of 8 threads (default); Results with "
         "RedisBackend where results are stored",
         pace=1500,
         single=True,
         threads=True,
+        models=True,
     ),
     _rival(
         "huey",
@@ -95,10 +102,11 @@ RIVALS: Final = (
     ),
     _rival(
         "rq",
-        ("rq", "hiredis"),
+        ("rq", "hiredis", "django"),
         "worker-pool -n 2 of SimpleWorker (does not fork for each job); results are stored in every row: to "
         "delete them (result_ttl=0) takes it longer; enqueue_many in bulk",
         pace=800,
+        models=True,
     ),
     _rival(
         "arq",
@@ -160,15 +168,24 @@ def _more(key: str, label: str, session: str, figure: str, target: float | None 
 
 ROWS: Final = (
     _more("enqueue", "enqueue one by one", "rush", "enqueue", 1.5),
+    _more("enqueue10k", "enqueue one by one, 10 kB arguments", "large", "enqueue10k", 1.2),
+    _more("enqueue100k", "enqueue one by one, 100 kB arguments", "large", "enqueue100k", 1.0),
     _more("bulk", "enqueue in bulk", "rush", "bulk", 10),
     _more("drain", "drain, no results", "rush", "drain", 20),
+    _more("usual", "drain, no results, defaults", "usual", "drain", 20),
     _more("stored", "drain, results stored", "stored", "drain", 12),
-    _more("heavy", "drain, 100 kB arguments", "heavy", "drain", 1.2),
+    _more("usualstored", "drain, results stored, defaults", "usualstored", "drain", 12),
+    _more("heavy1", "drain, 1 kB arguments, defaults", "heavy1", "drain", 12),
+    _more("heavy10", "drain, 10 kB arguments, defaults", "heavy10", "drain", 8),
+    _more("heavy100", "drain, 100 kB arguments, defaults", "heavy100", "drain", 2),
+    Row("recycling", "processor time of one recycling", "recycled", "each", "ms", 3, absolute=True),
+    Row("gap", "gap at a recycling", "recycled", "gap", "ms", 2, absolute=True),
     Row("p50", "latency p50", "calm", "p50", "ms", 0.5),
     Row("p99", "latency p99", "calm", "p99", "ms", 0.6),
-    Row("startup", "start-up to the first task", "calm", "startup", "s", 0.8),
-    Row("memory", "idle memory of the tree (PSS)", "calm", "memory", "MB", 0.7),
-    Row("further", "each further worker (PSS)", "wide", "each", "MB", 5, absolute=True),
+    Row("startup", "start-up to the first task", "calm", "startup", "s", 1.0),
+    Row("memory", "idle memory of the tree (PSS)", "calm", "memory", "MB", 1.0),
+    Row("further", "each further worker (PSS)", "wide", "each", "MB", 4, absolute=True),
+    Row("models", "8 workers with Django and 40 models (PSS)", "models", "memory", "MB", 0.5),
     Row("idle", "idle CPU of the tree", "calm", "cpu", "%", 0.5, absolute=True),
     Row("idleredis", "idle CPU of Redis", "calm", "redis", "%"),
     Row("redis", "Redis CPU a task", "rush", "redis", "us"),
@@ -189,8 +206,8 @@ ROWS: Final = (
 #: only with `--long`, and of qcore only
 LONG: Final = (
     _more("pending", "drain, 1,000,000 pending", "deep", "pending"),
-    _more("few", "drain, 1,000 pending", "deep", "few"),
-    _own("deep", "rate at 1,000,000 pending over 1,000", "deep", "ratio", unit="", target=0.95),
+    _more("few", "drain, 20,000 pending", "deep", "few"),
+    _own("deep", "rate at 1,000,000 pending over 20,000", "deep", "ratio", unit="", target=0.95),
 )
 
 #: sessions in which a worker process runs one task at a time, so that busy means the same for all
@@ -200,13 +217,18 @@ STYLES: Final = {
     **dict.fromkeys(SINGLE, "work"),
     **dict.fromkeys(("coroutines", "asyncs"), "coroutines"),
     "threads": "threads",
+    "models": "models",
+    # as installed
+    **dict.fromkeys(
+        ("usual", "usualstored", "heavy1", "heavy10", "heavy100", "recycled", "calm", "wide"), "defaults"
+    ),
 }
 #: sessions that are held once: a death is waited for long, a deep queue is long in the making
 ONCE: Final = frozenset({"killed", "deep"})
 
 
 #: sessions that compare qcore with itself
-OWN: Final = frozenset({"deep", "wide", "urgent"})
+OWN: Final = frozenset({"deep", "wide", "urgent", "recycled"})
 
 
 def takes(rival: Rival, session: str) -> bool:
@@ -217,4 +239,6 @@ def takes(rival: Rival, session: str) -> bool:
         return rival.coroutines
     if session == "threads":
         return rival.threads
+    if session == "models":
+        return rival.models
     return rival.single or session not in SINGLE

@@ -7,11 +7,12 @@ import json
 import os
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.benchmarks.counter import VARIABLE, Hits
-from tests.benchmarks.onredis import atonce, calm, rush, strain
+from tests.benchmarks.onredis import atonce, calm, recycled, rush, strain
 from tests.benchmarks.onredis.session import ENDS, Odd, Session
 from tests.benchmarks.onredis.wire import Wire
 
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
 SESSIONS: Final[Mapping[str, Callable[[Session], dict[str, float]]]] = {
     "rush": rush.plain,
     "stored": rush.stored,
-    "heavy": rush.heavy,
+    "usual": rush.drained,
+    "usualstored": rush.stored,
+    "large": rush.large,
+    "heavy1": partial(rush.heavy, size=1_000),
+    "heavy10": partial(rush.heavy, size=10_000),
+    "heavy100": partial(rush.heavy, size=100_000),
+    "recycled": recycled.recycled,
+    "models": calm.models,
     "calm": calm.calm,
     "killed": calm.killed,
     "wide": calm.wide,

@@ -8,6 +8,7 @@ import os
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +22,22 @@ if TYPE_CHECKING:
 _ROOT: Final = Path(__file__).resolve().parents[3]
 #: Seconds after which a session is killed.
 _TIMEOUT: Final = 45.0
+#: seconds for one that fills a queue again and again
+_LONG_TIMEOUT: Final = 300.0
+#: how fast a session is, compared with the drain of tasks that do nothing
+_PACES: Final = {
+    "stored": 0.6,
+    "usual": 0.5,
+    "usualstored": 0.3,
+    "heavy1": 0.3,
+    "heavy10": 0.2,
+    "heavy100": 0.1,
+    "asyncs": 0.3,
+}
+#: most tasks of a session, so that Redis has memory for them
+_MOST: Final = {"heavy10": 20_000, "heavy100": 3_000, "large": 2_000}
+#: tasks of a cluster whose workers are replaced, and of one whose workers are not
+_RECYCLED: Final = 60_000
 #: what of a drain is enqueued one by one at most
 _SINGLES: Final = 3000
 
@@ -57,20 +74,20 @@ class Taken(NamedTuple):
 
 def plan(rival: Rival, session: str, size: Size) -> dict[str, Any]:
     """Return the numbers of a session."""
-    pace = {"stored": 0.6, "heavy": 0.1, "asyncs": 0.3}.get(session, 1.0) * rival.pace
-    count = max(100, int(pace * size.seconds))
-    if session == "heavy":
-        count = min(count, 1000)
+    pace = _PACES.get(session, 1.0) * rival.pace
+    count = min(max(100, int(pace * size.seconds)), _MOST.get(session, sys.maxsize))
     # the same tasks for all
     low = size.pending // 10
     same = {
         "coroutines": int(2223 * size.seconds),
         "threads": int(1778 * size.seconds),
         "urgent": size.samples,
+        "recycled": _RECYCLED // 2,
     }
     count = same.get(session, count)
     total = {
-        "deep": size.pending + 40_000,
+        "deep": 10 * 20_000 + 1,
+        "recycled": _RECYCLED,
         "mix": size.bursts * 100 + 1,
         "work": int(5000 * size.seconds) + 100,
         "urgent": size.samples + low + 20,
@@ -86,6 +103,7 @@ def plan(rival: Rival, session: str, size: Size) -> dict[str, Any]:
 
 def hold(rival: Rival, python: str, session: str, port: int, size: Size) -> dict[str, float]:
     """Hold one session, in processes and a folder of its own; `odd` tells why there are no figures."""
+    limit = _LONG_TIMEOUT if session in ONCE else _TIMEOUT
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("QCORE_", "PYTHON"))}
     with tempfile.TemporaryDirectory(prefix="qcore-bench-") as folder:
         errors = Path(folder, "errors")
@@ -98,7 +116,7 @@ def hold(rival: Rival, python: str, session: str, port: int, size: Size) -> dict
                     "PYTHONPATH": f"{_ROOT}:{folder}",
                     "PYTHONDONTWRITEBYTECODE": "1",
                     "PATH": f"{Path(python).parent}:{os.environ.get('PATH', '')}",
-                    "BENCH_RESULTS": str(int(session in {"stored", "coroutines", "threads"})),
+                    "BENCH_RESULTS": str(int(session in {"stored", "usualstored", "coroutines", "threads"})),
                     "BENCH_STYLE": STYLES.get(session, "tuned"),
                     "BENCH_PORT": str(port),
                     "BENCH_PLAN": json.dumps(plan(rival, session, size)),
@@ -109,11 +127,11 @@ def hold(rival: Rival, python: str, session: str, port: int, size: Size) -> dict
                 start_new_session=True,
             )
             try:
-                told, _ = process.communicate(timeout=_TIMEOUT)
+                told, _ = process.communicate(timeout=limit)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                return {"odd": f"not done within {_TIMEOUT:g} s"}  # type: ignore[dict-item]  # the reason
+                return {"odd": f"not done within {limit:g} s"}  # type: ignore[dict-item]  # the reason
         return _figures(told, errors)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tests.benchmarks.onredis.session import until
@@ -65,12 +66,37 @@ def stored(session: Session) -> dict[str, float]:
     return {"drain": session.steady(range(last))}
 
 
-def heavy(session: Session) -> dict[str, float]:
-    """Drain tasks whose argument is long."""
+def drained(session: Session) -> dict[str, float]:
+    """Drain without results."""
     last = session.count("count")
-    text = "0123456789" * 10_000
-    session.peer.jobs([("weigh", index, text) for index in range(last)])
+    getattr(session.peer, "hits_bulk", session.peer.hits)(range(last))
     session.peer.start()
     session.until_hit(range(last), _TIMEOUT)
     session.once()
     return {"drain": session.steady(range(last))}
+
+
+def large(session: Session) -> dict[str, float]:
+    """Enqueue long arguments one by one."""
+    figures = {}
+    one_by_one = getattr(session.peer, "jobs_singly", session.peer.jobs)
+    one_by_one([("weigh", 0, "0")] * _WARM)
+    for name, size in (("enqueue10k", 10_000), ("enqueue100k", 100_000)):
+        calls = [("weigh", index, text(size)) for index in range(session.count("singles"))]
+        figures[name] = _rate(len(calls), partial(one_by_one, calls))
+    return figures
+
+
+def heavy(session: Session, size: int) -> dict[str, float]:
+    """Drain tasks whose argument is long."""
+    last = session.count("count")
+    session.peer.jobs([("weigh", index, text(size)) for index in range(last)])
+    session.peer.start()
+    session.until_hit(range(last), _TIMEOUT)
+    session.once()
+    return {"drain": session.steady(range(last))}
+
+
+def text(size: int) -> str:
+    """Return a text of so many characters."""
+    return "0123456789" * (size // 10)

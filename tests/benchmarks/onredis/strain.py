@@ -22,10 +22,9 @@ _LONG: Final = 0.4
 _BETWEEN: Final = 0.7
 #: Seconds a kind of work or a burst may take.
 _TIMEOUT: Final = 30.0
-#: tasks a deep queue is measured by, and a shallow one at a time
-_SAMPLE: Final = 40_000
-_SHALLOW: Final = 1000
-_SHALLOW_TIMES: Final = 20
+#: tasks by which a queue is measured, and how often a deep one and a short one
+_SAMPLE: Final = 20_000
+_ALTERNATIONS: Final = 5
 
 
 def work(session: Session) -> dict[str, float]:
@@ -81,20 +80,27 @@ def mix(session: Session) -> dict[str, float]:
 
 
 def deep(session: Session) -> dict[str, float]:
-    """Return the rate with a million tasks pending over the rate with a thousand."""
-    peer, pending = session.peer, session.count("pending")
-    shallow = _SHALLOW * _SHALLOW_TIMES
+    """Return the rate with a million tasks pending over the rate with few, alternately."""
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    first = 0
+    for _ in range(_ALTERNATIONS):
+        for full in (False, True):
+            sample = range(first, first + _SAMPLE)
+            first = sample.stop
+            rates[full].append(_rate(session, sample, session.count("pending") if full else 0))
+    many, few = statistics.median(rates[True]), statistics.median(rates[False])
+    ratios = [one / other for one, other in zip(rates[True], rates[False], strict=True)]
+    return {"pending": many, "few": few, "ratio": statistics.median(ratios)}
+
+
+def _rate(session: Session, sample: range, behind: int) -> float:
+    """Return the rate of the first tasks of a queue, with so many others behind them."""
+    session.wire.ask("FLUSHALL")
+    peer = session.peer
+    peer.hits_bulk(sample)
+    peer.hits_bulk([sample.stop] * behind)
     peer.start()
-    rates = []
-    for first in range(0, shallow, _SHALLOW):
-        batch = range(first, first + _SHALLOW)
-        peer.hits_bulk(batch)
-        session.until_hit(batch, _TIMEOUT)
-        rates.append(session.steady(batch))
-    peer.stop()
-    peer.hits_bulk(range(shallow, shallow + pending))
-    peer.start()
-    sample = range(shallow, shallow + _SAMPLE)
     session.until_hit(sample, _TIMEOUT)
     rate = session.steady(sample)
-    return {"pending": rate, "few": statistics.median(rates), "ratio": rate / statistics.median(rates)}
+    peer.stop()
+    return rate

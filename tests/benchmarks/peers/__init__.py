@@ -18,7 +18,7 @@ import os
 from typing import Final
 
 #: worker processes of every peer
-WORKERS: Final = 2
+WORKERS: Final = 8 if os.environ.get("BENCH_STYLE") == "models" else 2
 #: whether the value a task returns is to be stored
 RESULTS: Final = os.environ.get("BENCH_RESULTS") == "1"
 #: `tuned` = as fast as its own documentation allows, `defaults` = as installed,

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from celery import Celery  # type: ignore[import-not-found]  # it lives in its own environment
 
-from tests.benchmarks.onredis import work
-from tests.benchmarks.onredis.peers import RESULTS, URL, WORKERS, Call, launch, program, stop
+from tests.benchmarks.onredis import models, work
+from tests.benchmarks.onredis.peers import RESULTS, STYLE, URL, WORKERS, Call, launch, program, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["app", "hit", "hits", "job", "jobs", "start", "stop"]
+
+if STYLE == "models":
+    models.load()
 
 app = Celery("bench", broker=URL, backend=URL if RESULTS else None, set_as_current=False)
 app.conf.update(

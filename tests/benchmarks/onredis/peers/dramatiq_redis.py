@@ -10,13 +10,16 @@ from dramatiq.brokers.redis import RedisBroker  # type: ignore[import-not-found]
 from dramatiq.results import Results  # type: ignore[import-not-found]  # as above
 from dramatiq.results.backends import RedisBackend  # type: ignore[import-not-found]  # as above
 
-from tests.benchmarks.onredis import work
+from tests.benchmarks.onredis import models, work
 from tests.benchmarks.onredis.peers import RESULTS, STYLE, URL, WORKERS, Call, launch, program, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["broker", "hit", "hits", "job", "jobs", "start", "stop"]
+
+if STYLE == "models":
+    models.load()
 
 #: threads of each process: its default, or one where one task at a time is asked for
 _THREADS: Final = 1 if STYLE == "work" else 8

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore import App, Cluster, Config
-from tests.benchmarks.onredis import work
+from tests.benchmarks.onredis import models, work
 from tests.benchmarks.onredis.peers import PORT, RESULTS, STYLE, WORKERS, Call
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ _BULK: Final = 1000
 #: calls with long arguments go in smaller parcels
 _HEAVY: Final = 50
 
+if STYLE == "models":
+    models.load()
+
 _settings: Final[dict[str, Any]] = {
     "name": "bench",
     "workers": WORKERS,
@@ -25,13 +28,13 @@ _settings: Final[dict[str, Any]] = {
     "redis": {"host": "127.0.0.1", "port": PORT},
     "preload": [__name__],
     "log_level": "ERROR",
-    "recycle": 0,
+    **({} if STYLE == "defaults" else {"recycle": 0}),
     "save_limit": 0 if RESULTS else -1,
     **{"coroutines": {"coroutines": 100}, "threads": {"threads": 8}}.get(STYLE, {}),
 }
 config = Config.from_dict(_settings)
 app = App(config)
-_wide: Final[list[Cluster]] = []
+_others: Final[list[Cluster]] = []
 
 
 def _hit(index: int) -> int:
@@ -85,6 +88,12 @@ def jobs(calls: Sequence[Call]) -> None:
         app.enqueue_many([job.bind(*call) for call in calls[start : start + _HEAVY]])
 
 
+def jobs_singly(calls: Iterable[Call]) -> None:
+    """Enqueue other work one by one."""
+    for call in calls:
+        job.enqueue(*call)
+
+
 def urgent(index: int) -> None:
     """Enqueue a task that is to run before the others."""
     hit.using(priority=10).enqueue(index)
@@ -97,11 +106,20 @@ def start() -> list[int]:
 
 def start_more(more: int) -> list[int]:
     """Start a cluster of more workers."""
-    _wide.append(Cluster(Config.from_dict({**_settings, "workers": WORKERS + more})))
-    return [_wide[-1].start().pid or 0]
+    return _start_another(workers=WORKERS + more)
+
+
+def start_one(recycle: int) -> list[int]:
+    """Start a cluster of one worker, which is replaced after so many tasks."""
+    return _start_another(workers=1, recycle=recycle, recycle_after=0)
+
+
+def _start_another(**settings: Any) -> list[int]:
+    _others.append(Cluster(Config.from_dict({**_settings, **settings})))
+    return [_others[-1].start().pid or 0]
 
 
 def stop() -> None:
     """Stop the clusters."""
-    for cluster in (_cluster(), *_wide):
+    for cluster in (_cluster(), *_others):
         cluster.stop(timeout=0.5)

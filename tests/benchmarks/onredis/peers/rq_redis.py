@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Final
 from redis import Redis
 from rq import Queue  # type: ignore[import-not-found]  # it lives in its own environment
 
-from tests.benchmarks.onredis import work
-from tests.benchmarks.onredis.peers import URL, WORKERS, Call, launch, program, stop
+from tests.benchmarks.onredis import models, work
+from tests.benchmarks.onredis.peers import STYLE, URL, WORKERS, Call, launch, program, stop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["hit", "hits", "hits_bulk", "job", "jobs", "start", "stop"]
+
+if STYLE == "models":
+    models.load()
 
 _BULK: Final = 1000
 _queue = Queue("bench", connection=Redis.from_url(URL))
