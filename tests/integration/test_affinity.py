@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from qcore.supervision.pool import affinity
+from qcore_process.cpus import affinity
 from tests.integration import tasks
 from tests.integration.land import worker_pids
 

@@ -405,6 +405,32 @@ def test_messages_that_differ_in_their_headers_share_what_was_found() -> None:
     assert planner.plan(encode_head(Head("json.dumps", headers={"trace": "3"}))) is second
 
 
+def test_what_was_found_before_a_fork_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is replaced often would take longer to read a function than to run it."""
+    planner = Planner(Rules(), timeout=None, save=True, allowed=None)
+    plan = planner.plan(encode_head(Head("json.dumps")))
+    plan.find_ahead()
+    # whether it may be called is for the worker to find out, which journals that it does
+    assert plan.call is None
+
+    monkeypatch.setattr("qcore.tasks.plan.convert_arguments", lambda _: pytest.fail("read again"))
+    plan.find()
+
+    assert plan.call is json.dumps
+
+
+def test_a_function_that_was_replaced_since_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library may wrap functions when a worker starts."""
+    planner = Planner(Rules(), timeout=None, save=True, allowed=None)
+    plan = planner.plan(encode_head(Head("json.dumps")))
+    plan.find_ahead()
+
+    monkeypatch.setattr(json, "dumps", json.loads)
+    plan.find()
+
+    assert plan.call is json.loads
+
+
 def test_a_head_is_planned_once() -> None:
     """Equal heads share a plan, and a plan finds nothing before it is to run."""
     planner = Planner(Rules(), timeout=None, save=True, allowed=None)

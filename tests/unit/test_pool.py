@@ -8,9 +8,9 @@ import pytest
 
 from qcore.journal.memory import Journal
 from qcore.journal.records import ExitReason, WorkerState
-from qcore.supervision.pool import affinity
 from qcore.supervision.protocol import Notice
 from qcore.supervision.slot import Slot, WorkerExit
+from qcore_process.cpus import affinity
 
 
 @pytest.mark.parametrize(

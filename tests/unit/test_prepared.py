@@ -16,6 +16,7 @@ from qcore_queues.refusal import refusing_routes
 from qcore_sqlite import SqliteBroker, SqliteResults, SqliteSettings
 from qcore_sqlite.coordination import make_coordination
 from qcore_testing.memory import MemoryBroker, MemoryServer
+from tests.integration import tasks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,3 +95,35 @@ def test_a_broker_is_closed_if_its_store_is_away(tmp_path: Path) -> None:
         prepared(tmp_path).connect()
 
     assert Elsewhere.open == 0
+
+
+def test_tasks_of_preloaded_modules_are_found_before_workers_are_forked(tmp_path: Path) -> None:
+    """All workers share what they need to know of a function."""
+    found = prepared(tmp_path)
+    found.backends = backends(tmp_path)
+
+    found.plan_ahead([tasks.__name__])
+
+    planner = found.planner(found.backends.broker.capabilities)
+    assert planner.cached(tasks.choosy.options.head(tasks.choosy.name)) is not None
+
+
+def test_objects_that_are_made_at_their_first_use_are_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module may have a proxy of a connection, which no process may share."""
+    made: list[str] = []
+
+    class Proxy:
+        @property  # type: ignore[misc]  # as lazy objects of libraries have it
+        def __class__(self) -> type:
+            made.append("made")
+            return Proxy
+
+    monkeypatch.setattr(tasks, "proxy", Proxy(), raising=False)
+    found = prepared(tmp_path)
+    found.backends = backends(tmp_path)
+
+    found.plan_ahead([tasks.__name__])
+
+    assert not made

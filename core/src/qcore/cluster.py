@@ -33,10 +33,10 @@ from qcore.status import ClusterStatus
 from qcore.supervision.control import Control, serve, take_over
 from qcore.supervision.protocol import Boot
 from qcore.supervision.supervisor import Supervisor
-from qcore.supervision.zygote import adopt, preload_of
+from qcore.supervision.zygote import adopt
 from qcore.tasks.task import Task
 from qcore_logs import setup
-from qcore_names.resolve import IMPORTING_MAIN, Script, main_script
+from qcore_names.resolve import IMPORTING_MAIN, Script, main_script, preload_of
 from qcore_queues.names import known_as
 from qcore_text.wording import counted
 

@@ -64,6 +64,14 @@ def main_script() -> Script | None:
     return Script(name=name, path=path)
 
 
+def preload_of(modules: Sequence[str], script: Script | None, *, has_tasks: bool) -> list[str]:
+    """Return the modules to import before forking: the user's script only if it declares tasks."""
+    wanted = list(modules)
+    if script is not None and has_tasks and script.name not in wanted:
+        wanted.append(script.name)
+    return wanted
+
+
 def name_of(function: object) -> str:
     """Return the dotted name by which a worker process finds `function`.
 

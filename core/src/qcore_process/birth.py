@@ -13,18 +13,6 @@ _log = logging.getLogger("qcore.zygote")
 _OOM_SCORE: Final = b"300"
 
 
-def pidfd_of(pid: int) -> int | None:
-    """Return a descriptor of a child; None where the kernel has none."""
-    if not hasattr(os, "pidfd_open"):
-        return None
-    try:
-        return os.pidfd_open(pid)
-    except OSError as exc:
-        # An old kernel or a sandbox; signals to workers then go through this process.
-        _log.debug("no pidfd of worker %d: %s", pid, exc)
-        return None
-
-
 def quiet_stdin() -> None:
     """Have standard input come to an end at once."""
     null = os.open(os.devnull, os.O_RDONLY)

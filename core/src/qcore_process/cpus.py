@@ -1,4 +1,4 @@
-"""Decides how many CPUs this process may use."""
+"""Decides how many CPUs this process may use, and which each worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 #: where Linux lists control groups
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -21,6 +21,21 @@ def available() -> int:
     # not every system has affinity; macOS does not
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([allowed, *(math.ceil(quota) for quota in quotas())]))
+
+
+def usable() -> list[int]:
+    """Return the CPUs of this process; none where the system does not bind processes to CPUs."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def affinity(cpus: Sequence[int], workers: int, each: int) -> list[list[int]]:
+    """Return the CPUs of each worker: the next `each` of them, in a circle.
+
+    If `each` is 0, or not less than the number of CPUs, each list is empty: no affinity is set.
+    """
+    if each <= 0 or each >= len(cpus):
+        return [[] for _ in range(workers)]
+    return [[cpus[(worker * each + step) % len(cpus)] for step in range(each)] for worker in range(workers)]
 
 
 def quotas(root: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> Iterator[float]:

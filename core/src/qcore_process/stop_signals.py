@@ -44,3 +44,9 @@ def handled(selector: selectors.BaseSelector, stop: Callable[[float | None], Non
             signal.signal(number, handler)
         os.close(wake)
         os.close(wake_writer)
+
+
+def ignore_signals() -> None:
+    """Leave it to the supervisor to stop: a terminal or an init system signals the whole group."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)

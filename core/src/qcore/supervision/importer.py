@@ -19,6 +19,7 @@ from qcore.supervision.protocol import MESSAGE, Notice, decode_boot, encode
 from qcore.supervision.zygote_link import ZygoteLink
 from qcore_logs import setup
 from qcore_process.birth import flush_streams
+from qcore_process.stop_signals import ignore_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +99,7 @@ def _import(
     explain: Callable[[BaseException], int],
 ) -> None:
     """Run as the forked process."""
-    zygote.ignore_signals()
+    ignore_signals()
     try:
         config = find()
     except BaseException as exc:  # noqa: BLE001 - whatever an import raises is shown to the user

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 from qcore.begun import CLUSTER
 from qcore.errors import StartFailed
 from qcore.supervision.protocol import Boot, Notice, Order
-from qcore.supervision.slot import Slot, WorkerExit, await_end
+from qcore.supervision.slot import Slot, WorkerExit
 from qcore.supervision.zygote_link import ZygoteLink
+from qcore_process.cpus import affinity, usable
+from qcore_process.pidfds import await_end
 from qcore_process.process_group import kill_group
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from qcore.journal.memory import Journal
 
 _log = logging.getLogger("qcore.pool")
@@ -59,7 +59,7 @@ class Pool:
         #: the zygote in service, and those before it whose workers still run
         self.zygote = first
         self.retired: list[ZygoteLink] = []
-        cpus = affinity(_usable_cpus() if cpu_affinity else (), boot.slots, cpu_affinity)
+        cpus = affinity(usable() if cpu_affinity else (), boot.slots, cpu_affinity)
         self.slots = [Slot(number, journal.page(number), cpus[number]) for number in range(boot.slots)]
         #: workers replaced, by cause
         self.reincarnations: Counter[str] = Counter()
@@ -296,22 +296,3 @@ class Pool:
         slot.page.reset()
         self.reincarnations[gone.cause] += 1
         return gone
-
-
-def affinity(cpus: Sequence[int], workers: int, each: int) -> list[list[int]]:
-    """Return the processors of each worker: the next `each` of them, in a circle.
-
-    If `each` is 0, or not less than the number of processors, each list is empty: no affinity is set.
-    """
-    if each <= 0 or each >= len(cpus):
-        return [[] for _ in range(workers)]
-    return [[cpus[(worker * each + step) % len(cpus)] for step in range(each)] for worker in range(workers)]
-
-
-def _usable_cpus() -> list[int]:
-    import psutil  # noqa: PLC0415 - 14 ms of every start; only affinity needs it here
-
-    process = psutil.Process()
-    if not hasattr(process, "cpu_affinity"):
-        return []
-    return sorted(process.cpu_affinity())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import time
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qcore.journal.records import ExitReason, PageSnapshot, WorkerState
 from qcore_cells.cells import CellState
+from qcore_process.pidfds import ended
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,7 @@ class Slot:
 
     def has_ended(self) -> bool:
         """Return whether the worker's process has ended, as far as the kernel says."""
-        return self.pidfd >= 0 and _ended(self.pidfd, 0.0)
+        return self.pidfd >= 0 and ended(self.pidfd)
 
     def is_starting(self, since: float) -> bool:
         """Return whether the worker was asked for before `since`, monotonic seconds, and is not ready."""
@@ -162,18 +162,3 @@ class WorkerExit:
             hint = ", perhaps for lack of memory" if self.status == -signal.SIGKILL else ""
             return f"its worker process was killed by {name} ({-self.status}){hint}"
         return f"its worker process ended with exit code {self.status}"
-
-
-def await_end(pidfds: Sequence[int], seconds: float) -> None:
-    """Wait until killed processes have ended that are not children of this process."""
-    end = time.monotonic() + seconds
-    for fd in pidfds:
-        _ended(fd, max(0.0, end - time.monotonic()))
-
-
-def _ended(pidfd: int, seconds: float) -> bool:
-    """Wait for a process to end; return whether it has."""
-    # Not select(), which takes no numbers above 1023.
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))

@@ -33,16 +33,18 @@ from qcore.workers.prepared import Prepared
 from qcore.workers.worker import Worker
 from qcore_logs import setup
 from qcore_names.resolve import Script, ScriptFinder
-from qcore_process.birth import flush_streams, offer_to_oom_killer, pidfd_of, quiet_stdin
+from qcore_process.birth import flush_streams, offer_to_oom_killer, quiet_stdin
 from qcore_process.exit_handlers import forget_exit_handlers, forget_finalizers
 from qcore_process.forked import EX_SOFTWARE
 from qcore_process.handlers import DEFAULT, set_handler
 from qcore_process.parent import die_with_parent, wake_with_parent
+from qcore_process.pidfds import pidfd_of
 from qcore_process.process_group import kill, kill_group
 from qcore_process.spare import Spare
+from qcore_process.stop_signals import ignore_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 _log = logging.getLogger("qcore.zygote")
 
@@ -90,6 +92,7 @@ def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, 
         quiet_stdin()
         prepared = Prepared(config, plugins)
         prepared.warm_up()
+        prepared.plan_ahead(boot.preload)
     except BaseException as exc:  # noqa: BLE001 - whatever an import raises is reported to the user
         _give_up(channel, exc)
         return
@@ -99,12 +102,6 @@ def serve(channel: socket.socket, journal: Journal, boot: Boot, config: Config, 
     gc.collect()
     gc.freeze()  # so that collections in workers do not copy shared memory
     Zygote(channel, journal, prepared).run()
-
-
-def ignore_signals() -> None:
-    """Leave it to the supervisor to stop: a terminal or an init system signals the whole group."""
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)
 
 
 def _send_declared(channel: socket.socket, found: bytes) -> None:
@@ -294,11 +291,3 @@ class Zygote:
 def _read_order(spare: Spare) -> Order | None:
     data = spare.await_order()
     return decode_order(data) if data else None
-
-
-def preload_of(modules: Sequence[str], script: Script | None, *, has_tasks: bool) -> list[str]:
-    """Return the modules to import before forking: the user's script only if it declares tasks."""
-    wanted = list(modules)
-    if script is not None and has_tasks and script.name not in wanted:
-        wanted.append(script.name)
-    return wanted

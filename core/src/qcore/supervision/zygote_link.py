@@ -114,9 +114,7 @@ class ZygoteLink:
     def receive(self) -> tuple[Notice | None, int]:
         """Return the next notice and the pidfd that came with it, or -1; None if the zygote has ended."""
         try:
-            data, fds, _, _ = socket.recv_fds(
-                self.channel, MESSAGE, 1, getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-            )
+            data, fds, _, _ = socket.recv_fds(self.channel, MESSAGE, 1, _CLOSE_ON_EXEC)
         except ConnectionResetError:
             # It died with something unread: its boot, or an order.
             return None, -1

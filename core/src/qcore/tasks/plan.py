@@ -35,17 +35,21 @@ _log = logging.getLogger("qcore.worker")
 #: every task its own group only causes more planning.
 _PLANS: Final = 1024
 _NANO: Final = 1_000_000_000
+#: what a function decides
+_FOUND: Final = ("rules", "on", "once", "max_crashes", "is_async", "alone", "special", "convert", "call")
 
 
 class TaskPlan:
     """Everything that is equal for all messages with one head."""
 
     __slots__ = (
+        "_ahead",
         "_allowed",
         "alone",
         "call",
         "convert",
         "fault",
+        "found",
         "head",
         "hooked",
         "is_async",
@@ -69,6 +73,9 @@ class TaskPlan:
         #: the task has a callback
         self.hooked = head.hook is not None
         self._allowed = allowed
+        #: what the name meant when the function was last searched, and before workers were forked
+        self.found: object = None
+        self._ahead: TaskPlan | None = None
         self.name = head.name
         self.rules = rules
         #: its concurrency and rate limit; None = no limit
@@ -112,6 +119,11 @@ class TaskPlan:
             own = exc.__cause__ is not None and not isinstance(exc.__cause__, ModuleNotFoundError)
             self.missing = isinstance(exc, TaskNotFound) and not own
             return
+        ahead, self.found = self._ahead, found
+        if ahead is not None and ahead.found is found:
+            for name in _FOUND:
+                setattr(self, name, getattr(ahead, name))
+            return
         # A declared task has its function and its policy; anything else is called as it is.
         function = getattr(found, "__wrapped__", found) if hasattr(found, "__qcore_retry__") else found
         policy: Retry | None = getattr(found, "__qcore_retry__", None)
@@ -138,6 +150,12 @@ class TaskPlan:
         self.special = has_rules or self.is_async
         self.convert = convert_arguments(function)
         self.call = function
+
+    def find_ahead(self) -> None:
+        """Do the work of `find` before workers are forked: it takes as long as a hundred short tasks."""
+        ahead = copy(self)
+        ahead.find()
+        self._ahead = ahead
 
     def with_head(self, head: Head) -> TaskPlan:
         """Return the same plan for a head that has other headers, with nothing counted."""

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qcore.errors import BackendError, ConfigError
 from qcore.guarding import guarded
 from qcore.runtime import Runtime
+from qcore.tasks.plan import Planner
+from qcore.tasks.task import Task
 from qcore.workers.sharing import task_runner
 from qcore_process.surroundings import Surroundings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qcore.config import Config
     from qcore.coordination import CoordinationStore
-    from qcore.interfaces import Broker, ResultStore
+    from qcore.interfaces import Broker, Capabilities, ResultStore
     from qcore.plugins import Plugins
 
 _log = logging.getLogger("qcore.zygote")
@@ -61,6 +66,7 @@ class Prepared:
         self.surroundings = Surroundings()
         #: what can serve workers that are forked from now on; None = each makes its own
         self.backends: Backends | None = None
+        self._planner: Planner | None = None
 
     @property
     def parts(self) -> Backends | None:
@@ -94,6 +100,30 @@ class Prepared:
             # A worker that cannot read the keys says so.
             _log.debug("the keys cannot be read: %s", exc)
             self.backends = None
+
+    def planner(self, capabilities: Capabilities) -> Planner:
+        """Return what plans the tasks of all workers."""
+        config, runtime = self.config, self.runtime
+        rules = runtime.rules(redelivers=capabilities.redelivers, extend=capabilities.extend)
+        if self._planner is None or self._planner.rules != rules:
+            self._planner = Planner(
+                rules,
+                timeout=config.timeout,
+                save=runtime.save_successes,
+                allowed=config.tasks_allowed,
+                once=config.at_most_once,
+            )
+        return self._planner
+
+    def plan_ahead(self, modules: Sequence[str]) -> None:
+        """Find the functions of the tasks that these modules have."""
+        if self.backends is None:
+            return
+        planner = self.planner(self.backends.broker.capabilities)
+        for value in [one for name in modules for one in vars(sys.modules[name]).values()]:
+            # An object that is made at its first use would be made for `isinstance`.
+            if issubclass(type(value), Task):
+                planner.plan(value.options.head(value.name)).find_ahead()
 
     def connect(self) -> Backends:
         """Connect to all of them."""

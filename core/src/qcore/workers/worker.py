@@ -15,7 +15,6 @@ from qcore.journal.records import ExitReason, WorkerState
 from qcore.journal.waiting import ONLY_WORKER_OF
 from qcore.tasks.current import RUNNER
 from qcore.tasks.execute import Executor
-from qcore.tasks.plan import Planner
 from qcore.tasks.transaction import CURRENT
 from qcore.workers.at_most_once import BeginOnce
 from qcore.workers.batch import Batch
@@ -119,14 +118,7 @@ class Worker:
             end_children=end_children if config.daemonize_workers else lambda _: None,
         )
         capabilities = self._broker.capabilities
-        rules = runtime.rules(redelivers=capabilities.redelivers, extend=capabilities.extend)
-        self._planner = Planner(
-            rules,
-            timeout=config.timeout,
-            save=runtime.save_successes,
-            allowed=config.tasks_allowed,
-            once=config.at_most_once,
-        )
+        self._planner = self._prepared.planner(capabilities)
         self._prefetch = Prefetch(config, capabilities.max_batch)
         kind = self._runner.batch if self._runner else Batch
         self._batch = kind(runtime, self._broker, self._store, self._planner, self._page)
