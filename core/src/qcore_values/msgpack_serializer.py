@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qcore_values.tags import Tag
 
 
-#: What is read as it was written: a list of nothing else is not compared with what was written.
+#: What is read as it was written: neither one of these nor a list of them is read to compare it.
 _SCALARS: Final = frozenset((str, int, float, bool, bytes, type(None)))
 
 
@@ -31,8 +31,9 @@ class MsgpackSerializer(TaggedSerializer):
         super().__init__("MessagePack", form, msgspec.msgpack.Encoder().encode, decode)
 
     def dumps(self, value: Any) -> bytes:  # noqa: ANN401 - as below
-        """Return `value` as bytes; most arguments are a few scalars, and may be long ones."""
-        if type(value) is list and _SCALARS.issuperset(map(type, value)):
+        """Return `value` as bytes; most arguments and results are a few scalars, and may be long ones."""
+        kind = type(value)
+        if kind in _SCALARS or (kind is list and _SCALARS.issuperset(map(type, value))):
             try:
                 return self._encode(value)
             except Exception:  # noqa: BLE001 - it is written again for the error, or with tags

@@ -194,3 +194,28 @@ def test_one_that_is_retried_keeps_its_body(broker: RedisBroker, client: Any, ma
     assert [client.pttl(key) for key in stored(client, made)] == [-1]
 
     assert taken(broker, 1) == [LARGE]
+
+
+@pytest.mark.parametrize("first", [[0], [0, 1], []])
+def test_bodies_go_with_what_is_acknowledged(
+    broker: RedisBroker, client: Any, made: Settings, first: list[int]
+) -> None:
+    """All of a lease at once, or those that are left of it, and some of it twice."""
+    put(broker, LARGE + b"1", b"2", LARGE + b"3")
+    leased = broker.lease(3, 0.0)
+    settlements = [Settlement(one.receipt) for one in leased]
+    broker.settle([settlements[index] for index in first])
+    broker.settle(settlements)
+
+    assert stored(client, made) == []
+    assert broker.size().leased == 0
+
+
+def test_a_body_stays_whose_message_is_retried(broker: RedisBroker, client: Any, made: Settings) -> None:
+    """While that of its neighbour in the lease goes."""
+    put(broker, LARGE + b"1", LARGE + b"2")
+    first, second = broker.lease(2, 0.0)
+    broker.settle([Settlement(first.receipt), Settlement(second.receipt, Action.RETRY, failures=1)])
+
+    assert len(stored(client, made)) == 1
+    assert taken(broker, 1) == [LARGE + b"2"]

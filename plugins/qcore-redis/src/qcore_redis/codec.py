@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 UNKNOWN_OUTCOME: Final = "the messages may have been accepted all the same"
 
 #: bodies larger than this lie in a key of their own: moving them about would cost more
-LARGE: Final = 8192
+LARGE: Final = 4096
 #: bytes of the id of such a body
 BODY_ID: Final = 12
 

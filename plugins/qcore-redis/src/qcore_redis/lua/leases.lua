@@ -97,13 +97,21 @@ local function apply(item, action, delay, failures, crashes, reason, heads)
   end
 end
 
--- Remove the body of an item that is gone, where it lies apart.
-local function drop_body(item)
-  local _, inner = part(item)
-  if byte(inner) == 2 or byte(inner) == 3 then
-    local _, _, _, _, id = read(inner)
-    raw('UNLINK', P .. 'b:' .. id)
+-- Remove the bodies of items that are gone, where they lie apart.
+local function drop_bodies(items)
+  local keys = {}
+  for _, item in ipairs(items) do
+    local first = byte(item)
+    if first ~= 0 and first then
+      local _, inner = part(item)
+      local flags = byte(inner)
+      if flags == 2 or flags == 3 then
+        local _, _, _, _, id = read(inner)
+        keys[#keys + 1] = P .. 'b:' .. id
+      end
+    end
   end
+  for i = 1, #keys, 1000 do raw('UNLINK', unpack(keys, i, math.min(i + 999, #keys))) end
 end
 
 -- ARGV from `at`: token, indexes to acknowledge (two bytes each), whether their bodies may be elsewhere,
@@ -114,20 +122,23 @@ local function settle(at, heads)
   local key = LEASE .. token
   local length = call('LLEN', key)
   if length == 0 then return after end
-  if others == 0 and careful == '0' and #acks == length * 2 then
+  if others == 0 and #acks == length * 2 then
+    -- all at once; an item that was settled before is an empty text
+    if careful ~= '0' then drop_bodies(call('LRANGE', key, 0, -1)) end
     raw('DEL', key)
     call('ZREM', L, token)
     call('HDEL', T, token)
     return after
   end
-  local settled = 0
+  local settled, gone = 0, {}
   for i = 1, #acks, 2 do
     local item = take_out(key, byte(acks, i) * 256 + byte(acks, i + 1))
     if item then
       settled = settled + 1
-      if byte(item) ~= 0 then drop_body(item) end
+      gone[settled] = item
     end
   end
+  drop_bodies(gone)
   for i = at + 4, after - 1, 6 do
     local item = take_out(key, ARGV[i])
     if item then

@@ -10,7 +10,7 @@ local count = 0
 -- The item as it is in the other queue, with its priority; nil if it is removed.
 local function changed(item)
   count = count + 1
-  if not target then return drop_body(item) end
+  if not target then return drop_bodies({item}) end
   local route, inner = part(item)
   local priority = route == '' and 101 or byte(route, 2)
   if target == '' and priority == 101 then return inner end

@@ -18,9 +18,7 @@ if #items == 0 then
 end
 local count = 0
 for _, item in ipairs(items) do
-  if is_message(item) then
-    count = count + 1
-    drop_body(item)
-  end
+  if is_message(item) then count = count + 1 end
 end
+drop_bodies(items)
 return {count, #items}
