@@ -14,9 +14,11 @@ import pytest
 import qcore
 from qcore import App, Config, When, cron, every
 from qcore.cluster import boot_of
+from qcore.declarations import DeclaredSchedules
 from qcore.errors import EncodeError, ScheduleError
 from qcore_schedules.declared import gather, reconcile
 from qcore_schedules.messages import OpenedSchedule
+from qcore_schedules.role import ClockScheduler
 from qcore_schedules.sealed import stored_schedules
 
 if TYPE_CHECKING:
@@ -294,6 +296,21 @@ def test_schedules_of_another_queues_app_are_left_to_its_clusters(
 
     assert shop.start() == {}
     assert "their App is for the queue 'mail'" in caplog.text
+
+
+def test_no_module_is_looked_at_where_none_declares_any(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at is written to, and so no process shares its memory any more."""
+    shop.module("shop_tasks", a=every(seconds=5))
+    assert "shop_tasks.a" in shop.start()
+    monkeypatch.setattr(DeclaredSchedules, "any", False)
+    monkeypatch.setattr("qcore_schedules.declared.gather", lambda *_: pytest.fail("looked"))
+
+    data = ClockScheduler().gather(App, shop.app.config, shop.app.runtime.plugins)
+
+    # a cluster that imports the module and declares nothing removes what it declared before
+    with stored_schedules(shop.app.runtime) as store:
+        reconcile(store, data, time.time())
+    assert shop.kept() == {}
 
 
 def test_the_face_has_functions() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
 
@@ -30,6 +30,9 @@ class Declaration:
 
 class DeclaredSchedules:
     """The schedules of `App.task(schedule=...)`; a cluster that imports their modules stores them."""
+
+    #: whether this process has declared any
+    any: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.all: list[Declaration] = []
@@ -62,6 +65,7 @@ class DeclaredSchedules:
             msg = f"two schedules are declared by the name of {twice[0]!r}; give one of them another name="
             raise ScheduleError(msg)
         self.all[:] = [*others, *made]
+        DeclaredSchedules.any = True
 
 
 class Declares(Protocol):

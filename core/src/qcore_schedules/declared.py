@@ -38,6 +38,9 @@ class Declared(msgspec.Struct):
     schedules: list[Schedule] = []
 
 
+#: packages that have no App
+_OTHERS: Final = sys.stdlib_module_names | {"qcore"}
+
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Declared).decode
 
@@ -82,7 +85,9 @@ def _apps(app_type: type[Declares]) -> Iterator[Declares]:
     # Tens of thousands of values have some hundred types, and each type is checked once. A value is
     # not asked itself, because it may be a proxy that loads something when it is.
     kinds: dict[type, bool] = {}
-    for module in list(sys.modules.values()):
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in _OTHERS:
+            continue
         for value in list(getattr(module, "__dict__", {}).values()):
             kind = type(value)
             ours = kinds.get(kind)
