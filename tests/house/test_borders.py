@@ -184,6 +184,16 @@ def test_the_engine_finds_its_scheduler_by_a_hook() -> None:
     assert loaded.stdout.split() == []
 
 
+def test_a_cluster_starts_without_what_few_programs_need() -> None:
+    """Each start would wait for it, and each cluster would keep it in memory."""
+    few = "zoneinfo tempfile shutil bz2 lzma difflib psutil cattrs asyncio ssl http email"
+    program = f"import sys, qcore.app, qcore.cluster; print(*(n for n in {few.split()} if n in sys.modules))"
+
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.split() == []
+
+
 #: forks for each name, having imported what others have written
 EACH_FIRST: Final = """
 import os, sys, traceback

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
-from zoneinfo import ZoneInfo
 
 import attrs
 from cronsim import CronSim, CronSimError
@@ -20,6 +19,7 @@ from qcore_calendar.wall_clock import instant, next_change, offset_of, wall_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from zoneinfo import ZoneInfo
 
 #: Slots that are compared to find the shortest time between two: a week of hours.
 _SAMPLE: Final = 168
@@ -120,6 +120,8 @@ def zone(name: str) -> ZoneInfo:
         ScheduleError: there is no time zone of this name.
 
     """
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - most programs have no schedules, and all start faster
+
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError, TypeError, AttributeError) as exc:

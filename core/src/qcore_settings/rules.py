@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import attrs
 
@@ -244,6 +243,8 @@ def zone() -> Rule:
     """Return the rule of a time zone."""
 
     def read(value: object) -> str:
+        from zoneinfo import ZoneInfo, available_timezones  # noqa: PLC0415 - a start waits for imports
+
         try:
             if isinstance(value, str) and value:
                 ZoneInfo(value)
@@ -251,8 +252,6 @@ def zone() -> Rule:
         except (KeyError, ValueError, OSError):
             pass  # raised below, with the nearest name
         # hundreds of names, read only if a name is wrong
-        from zoneinfo import available_timezones  # noqa: PLC0415 - see above
-
         hint = wording.did_you_mean(value, available_timezones()) if isinstance(value, str) else ""
         raise InvalidValue(f"must be a time zone of the IANA database such as 'Europe/Paris' or 'UTC'{hint}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -50,6 +49,8 @@ typed = Typed()
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the choice nearest to `name`, "" if none is near."""
+    import difflib  # noqa: PLC0415 - only for a message
+
     near = difflib.get_close_matches(name, sorted(choices), n=1, cutoff=0.66)
     return f"; did you mean {near[0]!r}?" if near else ""
 

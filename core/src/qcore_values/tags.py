@@ -8,7 +8,6 @@ import datetime as dt
 import decimal
 import pathlib
 import uuid
-import zoneinfo
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
@@ -50,6 +49,8 @@ def _read_zone(zone: list[Any] | None) -> dt.tzinfo | None:
         return None
     key, microseconds = zone
     if key is not None:
+        import zoneinfo  # noqa: PLC0415 - who has such values has imported it, and others start faster
+
         try:
             return zoneinfo.ZoneInfo(key)
         except zoneinfo.ZoneInfoNotFoundError:

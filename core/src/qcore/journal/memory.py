@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 from typing import Final
 
 from qcore.errors import StartFailed
@@ -35,6 +34,8 @@ class Journal:
         if hasattr(os, "memfd_create"):
             fd = os.memfd_create("qcore-journal")
         else:
+            import tempfile  # noqa: PLC0415 - a dozen modules that Linux does without
+
             with tempfile.TemporaryFile(prefix="qcore-journal-") as file:
                 fd = os.dup(file.fileno())
         try:
