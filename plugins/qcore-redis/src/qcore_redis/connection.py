@@ -27,6 +27,8 @@ _FIRST: Final = 16_384
 _PIECE: Final = 262_144
 #: pieces sent at once, fewer than any system takes
 _PIECES: Final = 512
+#: by how much longer than what is left a call of the system may take: to set it anew is a call by itself
+_EASE: Final = 1.05
 #: seconds of silence after which a connection is looked at before something is sent
 _SILENCE: Final = 0.01
 
@@ -54,6 +56,8 @@ class Connection:
         self._socket = made
         #: not by TLS, which takes one piece at a time
         self._is_plain = type(made) is socket.socket
+        #: seconds that each call of the system may take
+        self._given = 0.0
         self._disconnect: Callable[[], object] | None = disconnect
         #: called once it is closed
         self.closed: Callable[[], object] | None = None
@@ -81,10 +85,7 @@ class Connection:
             OSError: the connection broke, or the whole reply was not there at `deadline`; close it then.
 
         """
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        self._socket.settimeout(left)
+        self._limit_to(deadline)
         if before:
             self._send([*chain.from_iterable(before), pack(words)], deadline)
         else:
@@ -127,37 +128,32 @@ class Connection:
         if not self._is_plain:
             self._socket.sendall(b"".join(pieces))
             return
-        first = 0
-        while first < len(pieces):
-            sent = self._socket.sendmsg(pieces[first : first + _PIECES])
-            while first < len(pieces) and sent >= len(pieces[first]):
-                sent -= len(pieces[first])
-                first += 1
-            if sent:
-                pieces[first] = memoryview(pieces[first])[sent:]
-            if first < len(pieces):
-                self._limit_to(deadline)
+        sent = self._socket.sendmsg(pieces[:_PIECES])
+        left = sum(map(len, pieces)) - sent
+        while left:
+            self._limit_to(deadline)
+            while sent >= len(pieces[0]):
+                sent -= len(pieces.pop(0))
+            pieces[0] = memoryview(pieces[0])[sent:]
+            sent = self._socket.sendmsg(pieces[:_PIECES])
+            left -= sent
 
     def _read(self, deadline: float) -> Any:  # noqa: ANN401 - as above
-        reader = self._reader
-        reply = reader.gets()
-        if reply is False:
-            self._feed(self._socket.recv(_FIRST))
-            reply = reader.gets()
-        while reply is False:
+        reader, room = self._reader, _FIRST
+        while (reply := reader.gets()) is False:
             # it may come byte by byte, and the time is for all of them
             self._limit_to(deadline)
-            self._feed(self._socket.recv(_PIECE))
-            reply = reader.gets()
+            piece = self._socket.recv(room)
+            if not piece:
+                raise ConnectionResetError("it closed the connection")
+            reader.feed(piece)
+            room = _PIECE
         return reply
-
-    def _feed(self, piece: bytes) -> None:
-        if not piece:
-            raise ConnectionResetError("it closed the connection")
-        self._reader.feed(piece)
 
     def _limit_to(self, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
-        self._socket.settimeout(left)
+        if not left <= self._given <= left * _EASE:
+            self._given = left * (1 + _EASE) / 2
+            self._socket.settimeout(self._given)

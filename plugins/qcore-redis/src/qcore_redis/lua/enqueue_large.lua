@@ -5,9 +5,12 @@
 -- It stands alone: what `prelude` defines takes longer than this.
 local prefix, large = string.sub(KEYS[1], 1, -2) .. 'b:', tonumber(ARGV[1])
 for i = 2, large + 1 do
-  if redis.call('EXISTS', prefix .. ARGV[i]) == 0 then return redis.error_reply('GONE a body is not there') end
+  -- one that has no expiry is there as well
+  if redis.call('PERSIST', prefix .. ARGV[i]) == 0 and redis.call('EXISTS', prefix .. ARGV[i]) == 0 then
+    for j = 2, i - 1 do redis.call('UNLINK', prefix .. ARGV[j]) end
+    return redis.error_reply('GONE a body is not there')
+  end
 end
-for i = 2, large + 1 do redis.call('PERSIST', prefix .. ARGV[i]) end
 for i = large + 2, #ARGV, 1000 do
   local added = redis.pcall('RPUSH', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
   if type(added) == 'table' then
