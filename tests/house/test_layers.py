@@ -84,7 +84,6 @@ ROOMS: Final = {
             "leased",
             "rejections",
             "prefetch",
-            "lease_check",
             "replacement",
             "waiting",
         },

@@ -24,9 +24,9 @@ from qcore.settle import ACKNOWLEDGE, RELEASE, decide, fail_for_good, redeliver
 from qcore.supervision.dead_ends import DeadEnds
 from qcore.supervision.deaths import death_in_cell, death_of_running, succeeded
 from qcore.tasks.limits import limit_of, release
-from qcore.workers.lease_check import LeaseDeadline
 from qcore_cells.cells import CellState
 from qcore_cells.suspects import join
+from qcore_queues.lease_deadline import LeaseDeadline
 from qcore_text.wording import counted
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ class Recovery(DeadEnds):
     def _complete_running(self, held: HeldMessage, gone: Death) -> Completion:
         """Return what becomes of a message that was running when its worker died."""
         kind, text = gone.kind, gone.text
-        broker = self._connect()[0]
-        lease = LeaseDeadline(self._runtime.config, broker)
+        config, broker = self._runtime.config, self._connect()[0]
+        lease = LeaseDeadline(config.retry, renewed=config.renew_leases and broker.capabilities.extend)
         if kind is not Kind.INTERRUPTED and lease.expired(gone.leased, gone.renewed):
             _log.warning("task %s died after its lease had expired; its next run decides", held.id.hex())
             return Completion(redeliver(held.failures, held.crashes).settlement(held.receipt))

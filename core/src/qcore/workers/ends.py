@@ -15,9 +15,9 @@ from qcore.model import Action, Kind, Settlement, State
 from qcore.scheduling import scheduler_if_any
 from qcore.settle import fail_for_good, redeliver
 from qcore.workers import leased
-from qcore.workers.lease_check import LeaseDeadline
 from qcore_cells.suspects import join
 from qcore_counts.tallies import SLOW
+from qcore_queues.lease_deadline import LeaseDeadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,9 @@ class Ends:
         self._continuation = continuation
         self._events = events
         self._reports = reports
-        self._lease = LeaseDeadline(runtime.config, broker)
+        self._lease = LeaseDeadline(
+            runtime.config.retry, renewed=runtime.config.renew_leases and broker.capabilities.extend
+        )
         #: returns what the last run raised
         self.take_raised: Callable[[], Raised | None] = lambda: None
         #: ids of tasks that failed at their first delivery and will run again
