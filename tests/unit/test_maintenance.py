@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from qcore import App, ClusterStatus, Config, progress
-from qcore.errors import BackendUnavailable, NotSupported
+from qcore.errors import BackendRejected, BackendUnavailable, NotSupported
+from qcore.interfaces import ErrorReport, ErrorReporter
 from qcore.journal.commands import Pause
 from qcore.journal.memory import Journal
 from qcore.journal.records import HeldMessage, WorkerState
@@ -21,6 +22,8 @@ from qcore.supervision.slot import Slot, WorkerExit
 from qcore_process.memory import Memory
 from qcore_queues.flags import ControlFlags
 from qcore_queues.pausing import PAUSED_QUEUES
+from qcore_reports.policy import Policy
+from qcore_reports.reporters import Reporters
 from tests.integration.land import until
 
 if TYPE_CHECKING:
@@ -117,6 +120,32 @@ def test_one_outage_is_logged_once(scene: Scene, caplog: pytest.LogCaptureFixtur
     until(lambda: sum(1 for one in caretaker._errors.values() if one) >= 2, "two jobs to fail")
 
     assert caplog.text.count("a backend does not answer and is asked again: nobody answers here") == 1
+
+
+def test_a_job_that_a_backend_refuses_is_reported(scene: Scene) -> None:
+    """It is given up, and its log line alone tells nobody who looks at an error tracker."""
+
+    class Tracker(ErrorReporter):
+        def report(self, report: ErrorReport) -> None:
+            told.append(report)
+
+        def flush(self, seconds: float) -> None:
+            pass
+
+    told: list[ErrorReport] = []
+    vars(scene.runtime)["made_reporters"] = Reporters([("tracker", Tracker(), Policy())])
+    caretaker = scene.start()
+
+    caretaker._jobs.put(refuse)
+
+    (report,) = until(lambda: told, "a report")
+    assert (report.kind, report.summary) == ("supervisor", "BackendRejected: it takes none of this")
+    assert isinstance(report.error, BackendRejected)
+
+
+def refuse() -> NoReturn:
+    """Do what no backend takes."""
+    raise BackendRejected("it takes none of this")
 
 
 def test_leases_are_renewed_while_a_job_waits_for_the_store(scene: Scene) -> None:

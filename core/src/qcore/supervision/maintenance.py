@@ -236,6 +236,7 @@ class Maintenance:
             self._failed += 1
             if self._errors.get(name) != text or name == "job":
                 _log.error("a job of the supervisor is given up: %s", exc)
+                self._runtime.reporters.failure(exc, traceback.format_exc())
         except Exception as exc:  # noqa: BLE001 - logged; supervision goes on whatever one job meets
             text = f"{type(exc).__name__}: {exc}"
             if self._errors.get(name) != text or name == "job":
