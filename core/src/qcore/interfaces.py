@@ -734,9 +734,9 @@ class ErrorReport:
 class ErrorReporter(ABC):
     """Reports failures to an error tracker.
 
-    One is made in each worker and in the supervisor, after the last fork of that process. `report`
-    and `flush` are called in a thread of its own, one call at a time, so they may wait: while they
-    do, further reports wait for them, and those for which there is no room are counted and lost.
+    One is made in the process that workers are forked from, and one in the supervisor. `report` and
+    `flush` are called in a thread of its own, one call at a time, so they may wait: while they do,
+    further reports wait for them, and those for which there is no room are counted and lost.
     Methods named like the hooks `qcore_pre_execute` and `qcore_post_execute` are called as such, in
     the thread of the task, which they hold up; `wants_run` may leave them out for a run. So are those
     named like a hook of the start and the end of workers and of clusters, and `qcore_cluster_status`.
@@ -749,12 +749,20 @@ class ErrorReporter(ABC):
     #: set before `start`: `name` and `label` of the configuration
     cluster: str = ""
     label: str = ""
+    #: set before `preload` if it defines `receive`: has the supervisor's receive less than 64 KiB, and
+    #: returns at once; False = that cannot be done, for now or at all
+    hand_on: Callable[[bytes], bool] = staticmethod(lambda _: False)
+    #: set before `preload`: counts so many reports as lost, and logs why; for those that were not raised
+    lose: Callable[[str, int], None] = staticmethod(lambda _, __: None)
 
     def preload(self) -> None:
         """Import what `start` needs; called in the process that workers are forked from. Start no thread."""
 
     def start(self) -> None:
-        """Begin to work in this process; called once, by its main thread."""
+        """Begin to work in this process; called once, by its main thread, after its last fork."""
+
+    def receive(self, data: bytes) -> None:
+        """Take what a worker's reporter has handed on; called in any thread of a supervisor, and brief."""
 
     @abstractmethod
     def report(self, report: ErrorReport) -> None:
@@ -769,9 +777,13 @@ class ErrorReporter(ABC):
     def flush(self, seconds: float) -> None:
         """Send what is waiting, for at most `seconds`.
 
-        It is called before a process ends, unless the reporter has no methods named like hooks and that
-        process had no failure.
+        It is called before a process ends, unless that process had no failure and the reporter has no
+        methods named like hooks, or `waits` returns False.
         """
+
+    def waits(self) -> bool:
+        """Return whether `flush` has anything to do; one that hears of failures alone is not asked."""
+        return True
 
     def wants_run(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002 - of those that choose
         """Return whether the hooks of a run are to be called; asked in the thread of the task, before it.

@@ -283,13 +283,14 @@ class Runtime:
         )
 
     @cached
-    def _made_reporters(self) -> Reporters:
+    def made_reporters(self) -> Reporters:
+        """The same, whether they work already or not."""
         return self.make_reporters()
 
     @property
     def reporters(self) -> Reporters:
         """The configured error reporters; they begin to work when they are first used."""
-        (made := self._made_reporters).start()
+        (made := self.made_reporters).start()
         return made
 
     def make_reporters(self) -> Reporters:

@@ -8,7 +8,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from qcore_process.exit_handlers import ONLY_LOGGING
+from qcore_process.exit_handlers import program_has_some
 from qcore_process.worker_hooks import HOOKS
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.worker")
 
+#: handlers that wait for nothing but a stream
+_QUICK: Final = (logging.StreamHandler, logging.NullHandler)
 #: Seconds for the functions of `on_worker_stop`, and again for those of `atexit`.
 _EACH: Final = 2.0
 
@@ -25,7 +27,7 @@ def say_farewell(slot: int) -> None:
 
     All tasks are settled by now, so a function that does not return is cut off with the process.
     """
-    if not HOOKS.on_stop and atexit._ncallbacks() == ONLY_LOGGING and _only_streams():  # noqa: SLF001 - as below
+    if not HOOKS.on_stop and not program_has_some() and _only_streams():
         try:
             logging.shutdown()
         except Exception:  # noqa: BLE001 - as below
@@ -40,7 +42,7 @@ def _only_streams() -> bool:
     """Whether the log goes to streams and files alone; a program's own handler may wait for anything."""
     handlers: list[Any] = vars(logging)["_handlerList"]  # what `logging.shutdown` closes, weak references
     found = [one for one in (ref() for ref in handlers) if one is not None]
-    return all(isinstance(one, logging.StreamHandler) and _is_known(type(one)) for one in found)
+    return all(isinstance(one, _QUICK) and _is_known(type(one)) for one in found)
 
 
 def _is_known(kind: type) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from qcore.errors import PluginError
@@ -27,7 +28,17 @@ class DjangoQReporter(ErrorReporter):
     """Calls `report()` of each class as Django-Q does: while the exception is handled."""
 
     def __init__(self, classes: Iterable[Callable[..., Any]], settings: dict[str, Any]) -> None:
-        self._made = [one(**settings) for one in classes]
+        self._classes, self._settings = classes, settings
+        self._made = self._make()
+        self._maker = os.getpid()
+
+    def start(self) -> None:
+        """Make them anew in a worker: each may begin a thread when it is made, as Django-Q has it."""
+        if self._maker != os.getpid():
+            self._made = self._make()
+
+    def _make(self) -> list[Any]:
+        return [one(**self._settings) for one in self._classes]
 
     def report(self, report: ErrorReport) -> None:
         """Have each report the exception, which it finds in `sys.exc_info()`."""

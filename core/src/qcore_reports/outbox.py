@@ -27,6 +27,8 @@ _ENOUGH: Final = 3
 _REST: Final = 30.0
 #: Seconds for which a caller may be held up.
 _BUDGET: Final = 0.02
+#: The part of a flush's time that the receiver is given: the rest is for it to say what is lost.
+_FLUSHING: Final = 0.9
 #: Seconds between two log lines.
 _LINES: Final = 60.0
 
@@ -53,7 +55,7 @@ class Outbox:
         count: Callable[[int, int], None],
         clock: Callable[[], float] = time.monotonic,
         *,
-        hears_more: bool = False,
+        waits: Callable[[], bool] | None = None,
     ) -> None:
         """Make an outbox.
 
@@ -62,11 +64,11 @@ class Outbox:
             flush: sends what the receiver has buffered within so many seconds; called in the thread.
             count: told how many calls were made and how many were lost.
             clock: returns monotonic seconds.
-            hears_more: the receiver hears of more than what is put here, so it is flushed in any case.
+            waits: returns whether the receiver has something to flush that was not put here; None = never.
 
         """
         self.name = name
-        self._hears_more = hears_more
+        self._waits = waits
         self._flush = flush
         self._count = count
         self._clock = clock
@@ -86,33 +88,40 @@ class Outbox:
             return
         now = self._clock()
         if self._hangs(now):
-            self._lose(f"its last call has not returned for {counted(round(now - self._began), 'second')}")
+            self.lose(f"its last call has not returned for {counted(round(now - self._began), 'second')}")
         elif now < self._rests_until:
-            self._lose("")
+            self.lose("")
         else:
             done = threading.Event()
             try:
                 self._queue.put_nowait(_Call(call, done))
             except queue.Full:
-                self._lose(f"{counted(_SIZE, 'report')} wait already")
+                self.lose(f"{counted(_SIZE, 'report')} wait already")
             else:
                 # The next task may kill this process.
                 if self._is_quick:
                     done.wait(_BUDGET)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there may be something to flush."""
+        return self._pid == os.getpid() or (self._waits is not None and self._waits())
 
     def begin_flush(self, deadline: float) -> Callable[[], bool]:
         """Have all that waits made and flushed until a time; return a function that waits for it.
 
         That function returns whether all was done in that time.
         """
-        if self._pid != os.getpid() and not (self._hears_more and self._start()):
+        if self._pid != os.getpid() and not self._start():
             return lambda: True
         done, in_time = threading.Event(), threading.Event()
 
         def flush() -> None:
-            self._flush(max(0.0, deadline - self._clock()))
+            began = self._clock()
+            seconds = _FLUSHING * max(0.0, deadline - began)
+            self._flush(seconds)
             # One that keeps to its time has given up when that is over.
-            if self._clock() < deadline:
+            if self._clock() - began < seconds:
                 in_time.set()
 
         def wait() -> bool:
@@ -138,7 +147,7 @@ class Outbox:
             ).start()
         except RuntimeError as exc:
             # No thread can be started while the interpreter ends.
-            self._lose(reason(exc))
+            self.lose(reason(exc))
             return False
         self._pid = os.getpid()
         return True
@@ -155,7 +164,7 @@ class Outbox:
     def _make(self, call: _Call) -> None:
         began = self._clock()
         if call.is_counted and began < self._rests_until:
-            self._lose("")
+            self.lose("")
             call.done.set()
             return
         self._began = began
@@ -166,7 +175,7 @@ class Outbox:
                 self._failures += 1
                 if self._failures >= _ENOUGH:
                     self._rests_until = self._clock() + _REST
-                self._lose(reason(exc))
+                self.lose(reason(exc))
             else:
                 _log.warning("error reporter %s: it failed to flush: %s", self.name, reason(exc))
         else:
@@ -178,7 +187,9 @@ class Outbox:
             self._began = 0.0
             call.done.set()
 
-    def _lose(self, why: str) -> None:
-        self._count(0, 1)
+    def lose(self, why: str, count: int = 1) -> None:
+        """Count what is lost, and log why."""
+        self._count(0, count)
         why = why or "its last calls failed, so it is not called for a while"
-        self._lines.write(logging.WARNING, self.name, f"error reporter {self.name}: a report is lost: {why}")
+        what = "a report is" if count == 1 else f"{counted(count, 'report')} are"
+        self._lines.write(logging.WARNING, self.name, f"error reporter {self.name}: {what} lost: {why}")

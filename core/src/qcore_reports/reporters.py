@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from qcore.errors import INTERRUPTS
-from qcore.interfaces import ErrorReport
+from qcore.interfaces import ErrorReport, ErrorReporter
 from qcore.model import TaskInfo
 from qcore_reports.frames import release_locals
+from qcore_reports.handing_on import Giver, Taker
 from qcore_reports.lateness import LATE_FOR, share, shared
 from qcore_reports.outbox import Outbox
 from qcore_text.wording import reason, without
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
     from contextvars import Context
 
-    from qcore.interfaces import ErrorReporter
     from qcore_reports.policy import Policy
 
 _log = logging.getLogger("qcore.reporting")
@@ -72,17 +72,22 @@ class Reporters:
         #: told of each
         self.on_count: Callable[[int, int], None] = lambda _made, _lost: None
         self._all: list[tuple[ErrorReporter, Policy, Outbox]] = []
-        self._lateness = shared()
+        #: of the process that workers are forked from, in which none begins to work; 0 = this is another
+        self._preloaded_in = 0
+        self._giver: Giver | None = None
+        self._takers: list[Taker] = []
         for name, reporter, policy in reporters:
             reporter.send_arguments, reporter.secrets = policy.send_arguments, self._secrets
             reporter.cluster, reporter.label = cluster, label
             hears_more = any(hasattr(reporter, hook) for hook in _MORE)
-            outbox = Outbox(name, reporter.flush, self._count, hears_more=hears_more)
+            waits = reporter.waits if hears_more else None
+            outbox = Outbox(name, reporter.flush, self._count, waits=waits)
+            reporter.lose = outbox.lose
             self._all.append((reporter, policy, outbox))
 
     def start(self) -> None:
-        """Have all begin to work in this process; a second call does nothing."""
-        if self._started:
+        """Have all begin to work in this process; a second call does nothing, nor does one before a fork."""
+        if self._started or self._preloaded_in == os.getpid():
             return
         lock, pid = self._starting
         if pid != os.getpid():
@@ -90,6 +95,7 @@ class Reporters:
             lock, _ = self._starting = threading.Lock(), os.getpid()
         with lock:
             if not self._started:
+                self._lateness = shared()
                 for reporter, _, _ in self._all:
                     reporter.start()
                 self._started = True
@@ -98,8 +104,32 @@ class Reporters:
         """Have all import what they need, in the process that workers are forked from."""
         if self._all:
             share()
-        for reporter, _, _ in self._all:
+            self._preloaded_in = os.getpid()
+        for place, (reporter, _, _) in enumerate(self._all):
+            if type(reporter).receive is not ErrorReporter.receive:
+                self._giver = self._giver or Giver()
+                reporter.hand_on = partial(self._giver.give, place)
             reporter.preload()
+
+    def connect(self, tell: Callable[[int | None], None]) -> None:
+        """Tell by which file the supervisor gets what workers hand on; None if none of them does."""
+        if self._giver is None:
+            tell(None)
+        else:
+            self._giver.connect(tell)
+
+    def listen(self, fd: int) -> None:
+        """Take what the workers of another process hand on by a file; -1 = nothing."""
+        if fd >= 0:
+            there = [one for one in self._takers if not one.has_ended]
+            self._takers = [*there, Taker(fd, self._take)]
+
+    def _take(self, place: int, data: bytes) -> None:
+        reporter, _, outbox = self._all[place]
+        try:
+            reporter.receive(data)
+        except BaseException as exc:  # noqa: BLE001 - logged; a reporter may raise anything
+            outbox.lose(reason(exc))
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -160,12 +190,16 @@ class Reporters:
         """Let all of them send what waits; one that has not begun to work here has nothing."""
         if not self._started:
             return
+        for taker in self._takers:
+            taker.drain()
         now, waits = time.monotonic(), []
         for place, (_, _, outbox) in enumerate(self._all):
+            if not outbox.waits:
+                continue
             is_late = self._lateness.is_late(place, now)
             seconds = _LATE_SECONDS if is_late else FLUSH_SECONDS
-            waits.append((is_late, outbox.begin_flush(now + seconds)))
-        for place, (is_late, wait) in enumerate(waits):
+            waits.append((place, is_late, outbox.begin_flush(now + seconds)))
+        for place, is_late, wait in waits:
             # One that is slow has its whole time again when this one's minute is over.
             if not wait() and not is_late:
                 self._lateness.note(place, time.monotonic())

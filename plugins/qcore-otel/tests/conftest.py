@@ -80,12 +80,17 @@ class Collector(HttpSink):
         return found
 
     @property
-    def services(self) -> set[str]:
+    def services(self) -> set[str | None]:
         """Return the names of the services that sent traces."""
+        return self.resources("service.name")
+
+    def resources(self, name: str, *, metrics: bool = False) -> set[str | None]:
+        """Return the values of an attribute of what has sent traces, or metrics."""
+        kind = ExportMetricsServiceRequest if metrics else ExportTraceServiceRequest
         return {
-            attributes(resource.resource)["service.name"]
-            for request in self._requests("/v1/traces", ExportTraceServiceRequest)
-            for resource in request.resource_spans
+            attributes(resource.resource).get(name)
+            for request in self._requests("/v1/metrics" if metrics else "/v1/traces", kind)
+            for resource in (request.resource_metrics if metrics else request.resource_spans)
         }
 
     def named(self, name: str) -> list[Any]:
@@ -152,8 +157,10 @@ def started(collector: Collector) -> Iterator[Callable[..., OtelReporter]]:
     del collector
     made: list[OtelReporter] = []
 
-    def start(**settings: Any) -> OtelReporter:
+    def start(lost: list[tuple[str, int]] | None = None, **settings: Any) -> OtelReporter:
         reporter = OtelReporter(**settings)
+        if lost is not None:
+            reporter.lose = lambda why, count: lost.append((why, count))
         made.append(reporter)
         reporter.secrets, reporter.cluster = [KEY], "shop"
         reporter.preload()

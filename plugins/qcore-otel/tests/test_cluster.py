@@ -37,7 +37,7 @@ def test_a_trace_goes_from_the_program_through_the_worker(
 ) -> None:
     """A chain stays in it, a crash is in it, a replaced worker was flushed, and no canary leaves."""
     app, cluster = running(recycle=3)
-    provider, _ = sdk.set_up_tracing()
+    provider = sdk.set_up_tracing().provider
 
     with trace.get_tracer("shop").start_as_current_span("checkout"):
         shipped = app.enqueue("traced_tasks.ship", 7)
@@ -77,6 +77,33 @@ def test_a_replaced_worker_sends_what_it_has_recorded(
         assert ended(job).state is State.SUCCESS
 
     collector.until(lambda: len(collector.named("process traced_tasks.drop")) == 4, "two workers' spans")
+
+
+def test_a_worker_that_is_killed_has_sent_what_it_has_recorded(
+    running: Callable[..., tuple[App, Cluster]], collector: Collector
+) -> None:
+    """It is in the supervisor already, which lives on."""
+    app, _ = running(workers=1)
+
+    assert ended(app.enqueue("traced_tasks.drop", 1)).state is State.SUCCESS
+    assert ended(app.enqueue("traced_tasks.fall")).state is State.FAILED
+
+    collector.until(lambda: bool(collector.named("process traced_tasks.drop")), "the span of a dead worker")
+    collector.until(lambda: bool(collector.named("process traced_tasks.fall")), "the span of its death")
+
+
+def test_spans_that_nobody_takes_are_counted(
+    running: Callable[..., tuple[App, Cluster]], collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where `qcore info` shows lost reports, though no task has failed."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    collector.status = 400
+    app, cluster = running(recycle=2)
+
+    for job in [app.enqueue("traced_tasks.drop", number) for number in range(6)]:
+        assert ended(job).state is State.SUCCESS
+
+    collector.until(lambda: cluster.status().reports_lost == 6, "six lost spans")
 
 
 def test_a_cluster_that_is_stopped_exports_its_last_figures(
@@ -142,7 +169,7 @@ def test_spans_of_a_flow_link_to_what_they_follow(
 ) -> None:
     """A chain's link to the link before it, a callback to the members: also without a span around them."""
     app, cluster = running()
-    provider, _ = sdk.set_up_tracing()
+    provider = sdk.set_up_tracing().provider
     ship, total = app.task("traced_tasks.ship"), app.task("traced_tasks.total")
 
     drop_after = app.chain([ship.bind(1), app.task("traced_tasks.drop").bind(2)])

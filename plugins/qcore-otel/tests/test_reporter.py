@@ -540,8 +540,9 @@ def test_wrong_settings_are_told_together(monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_endpoint_that_takes_nothing_is_told_of(
     started: Callable[..., OtelReporter], collector: Collector, status: int
 ) -> None:
-    """The report after it says how many spans are lost."""
-    reporter = started(metrics=False)
+    """Each span that is lost is counted, and the next report is lost before one is made of it."""
+    lost: list[tuple[str, int]] = []
+    reporter = started(metrics=False, lost=lost)
     if status:
         collector.status = status
     else:
@@ -550,19 +551,25 @@ def test_an_endpoint_that_takes_nothing_is_told_of(
     run(reporter)
     reporter.flush(30)
 
-    with pytest.raises(ReportLost, match="takes nothing; spans of this process lost so far: 1"):
+    assert lost == [("the OTLP endpoint takes nothing", 1)]
+    with pytest.raises(ReportLost, match="the OTLP endpoint takes nothing"):
         reporter.report(crash())
+    reporter.flush(30)
+    assert len(lost) == 1
 
 
 def test_an_endpoint_that_hangs_ends_no_flush_late(
     started: Callable[..., OtelReporter], collector: Collector
 ) -> None:
-    """A worker is stopped in time; what waits is lost."""
-    reporter = started()
+    """A worker is stopped in time; what waits is lost, and counted."""
+    lost: list[tuple[str, int]] = []
+    reporter = started(lost=lost)
     collector.holds.set()
-    run(reporter)
+    for _ in range(3):
+        run(reporter)
     began = time.monotonic()
 
     reporter.flush(0.2)
 
     assert time.monotonic() - began < 20
+    assert lost == [("the process ended before its spans were sent", 3)]

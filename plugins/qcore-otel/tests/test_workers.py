@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from .conftest import Collector
 
+INSTANCE = "service.instance.id"
 #: a process that workers are forked from, and one of them; prints what the worker finds
 FORKED = """
 import json, os, sys, threading
@@ -28,16 +29,15 @@ for _ in range(2):
     if not os.fork():
         imported = set(sys.modules)
         reporter.start()
-        threads = threading.active_count() - 1
+        threads = [threading.active_count()]
         trace.get_tracer("ours").start_span("ours").end()
+        threads.append(threading.active_count())
         reporter.flush(30)
         new = sorted(set(sys.modules) - imported)
         metrics.get_meter("theirs").create_counter("theirs").add(1)
         trace.get_tracer("theirs").start_span("theirs").end()
         reporter.flush(30)
-        of = trace.get_tracer_provider().resource.attributes
-        told = [new, threads, of["service.name"], of.get("service.instance.id")]
-        os.write(writing, json.dumps(told).encode())
+        os.write(writing, json.dumps([new, threads]).encode())
         os._exit(0)
     os.close(writing)
     instances.append(json.loads(os.read(reading, 10**6)))
@@ -46,7 +46,7 @@ print(json.dumps(instances))
 
 
 def forked() -> list[list[object]]:
-    """Return what two workers found: modules, threads, name of the service, and id of the instance."""
+    """Return what two workers found: modules, and threads before and after their first span."""
     ran = subprocess.run(
         [sys.executable, "-c", FORKED], stdout=subprocess.PIPE, check=True, text=True, timeout=120
     )
@@ -55,16 +55,24 @@ def forked() -> list[list[object]]:
 
 
 def test_a_worker_imports_nothing_to_report(collector: Collector) -> None:
-    """All is imported before the fork, also what sends; it has one thread, and meters of its tasks' own."""
-    (first, threads, service, one), (second, _, _, other) = forked()
+    """All is imported before the fork, also what sends; its thread and meters are made when they are used."""
+    (first, threads), (second, _) = forked()
 
     assert first == second == []
-    assert threads == 1
-    assert service == "shop-workers"
-    # Old SDKs have none.
-    assert one is None or one != other
+    assert threads == [1, 2]
+    assert collector.services == {"shop-workers"}
     assert len(collector.named("ours")) == len(collector.named("theirs")) == 2
     assert len(collector.metrics["theirs"]) == 2
+
+
+def test_workers_are_one_instance_for_traces_and_each_its_own_for_metrics(collector: Collector) -> None:
+    """A sum of two that count under one name would rise and fall."""
+    forked()
+
+    assert len(collector.resources(INSTANCE)) == 1
+    # Old SDKs have none.
+    theirs = collector.resources(INSTANCE, metrics=True)
+    assert theirs == {None} or len(theirs) == 2
 
 
 def test_an_instance_that_was_named_keeps_its_name(
@@ -72,6 +80,8 @@ def test_an_instance_that_was_named_keeps_its_name(
 ) -> None:
     """`OTEL_RESOURCE_ATTRIBUTES` says more than the SDK's own guess."""
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=left-rack")
-    del collector
 
-    assert {instance for _, _, _, instance in forked()} == {"left-rack"}
+    forked()
+
+    assert collector.resources(INSTANCE) == {"left-rack"}
+    assert collector.resources(INSTANCE, metrics=True) == {"left-rack"}

@@ -19,6 +19,8 @@ from qcore_process.pidfds import await_end
 from qcore_process.process_group import kill_group
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qcore.journal.memory import Journal
 
 _log = logging.getLogger("qcore.pool")
@@ -68,6 +70,8 @@ class Pool:
         self._storms = 0
         #: no worker is started any more, and one that comes up late is stopped
         self.stopping = False
+        #: called with the file that came with the word of a zygote that it is ready, or -1
+        self.on_ready: Callable[[int], None] = lambda _: None
         #: whether a zygote was ever ready, and how many in a row ended before they were of use
         self._served = False
         self._failed_zygotes = 0
@@ -91,6 +95,7 @@ class Pool:
             raise StartFailed(msg)
         if notice.what == "ready":
             self._served = True
+            self.on_ready(pidfd)
         if notice.what not in {"up", "down"}:
             return []
         slot = self.slots[notice.slot]

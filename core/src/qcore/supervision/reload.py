@@ -116,7 +116,7 @@ class Reload:
 
     def _follow(self, link: ZygoteLink) -> None:
         """Handle a notice of the zygote that imports."""
-        notice, _ = link.receive()
+        notice, fd = link.receive()
         if notice is None:
             self.cancel()
             _log.error("the process that imports your changed modules has died; %s", _GO_ON)
@@ -127,6 +127,7 @@ class Reload:
             )
         elif notice.what == "ready":
             self._next = None
+            self._pool.on_ready(fd)
             if self._pool.stopping:
                 self.listen()
                 link.close()

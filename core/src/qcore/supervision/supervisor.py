@@ -100,6 +100,7 @@ class Supervisor:
         first = first_zygote(self._first, self._boot, journal, self._runtime, self._selector)
         self._pool = Pool(self._boot, journal, self._config.cpu_affinity, first)
         self._reload = Reload(self._pool, self._selector, self._handle, self._follow_schedules)
+        self._pool.on_ready = self._runtime.reporters.listen
         self._report = StatusReport(self._runtime, self._pool)
         self._maintenance = Maintenance(self._runtime, self._pool.slots, self._report.memory)
         self._watchdog = Watchdog(self._pool, self._maintenance)

@@ -147,7 +147,7 @@ class Zygote:
         """Serve the supervisor until it closes the channel."""
         # It ends when the channel does, and before that it has to end what the workers have started.
         wake_with_parent()
-        self._send(Notice("ready"))
+        self._prepared.runtime.made_reporters.connect(lambda fd: self._send(Notice("ready"), fd))
         while True:
             seconds = None if self._spare is None else self._spare.seconds_left()
             readable, _, _ = select.select([self._channel.fileno(), self._wake], [], [], seconds)
@@ -236,7 +236,7 @@ class Zygote:
     def _make_worker(self, slot: int) -> None:
         """Make all of a slot's worker that can be made before a fork."""
         worker = self._workers[slot] = Worker(self._prepared, self._journal.page(slot), slot)
-        if (backends := self._prepared.parts) is not None:
+        if (backends := self._prepared.backends) is not None:
             worker.assemble(backends)
         gc.freeze()
 

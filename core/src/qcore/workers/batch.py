@@ -64,7 +64,6 @@ class Batch:
         self._page = page
         log = TaskLog(runtime.config.name, traces="log" not in runtime.config.error_reporter)
         self.events = SettledEvents(runtime.hooks("qcore_settled"), page.tallies, log)
-        runtime.reporters.on_count = page.metrics.count_reports
         #: every message is checked: its failures and crashes are in its stored result
         counted = self._counts_in_results = counts_in_results(broker)
         #: logs messages that are not executed, one line for a kind and second

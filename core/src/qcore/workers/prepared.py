@@ -13,6 +13,7 @@ from qcore.runtime import Runtime
 from qcore.tasks.plan import Planner
 from qcore.tasks.task import Task
 from qcore.workers.sharing import task_runner
+from qcore_process.exit_handlers import not_of_the_program
 from qcore_process.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Prepared:
     """A configuration assembled, and what of the process is restored after tasks.
 
     What is made here costs no worker any time, and its memory is shared as long as nobody writes to it.
-    Connections are each worker's own, and so are error reporters.
+    Connections are each worker's own.
     """
 
     def __init__(self, config: Config, plugins: Plugins) -> None:
@@ -68,15 +69,11 @@ class Prepared:
         self.backends: Backends | None = None
         self._planner: Planner | None = None
 
-    @property
-    def parts(self) -> Backends | None:
-        """Of what workers are made before they are forked; error reporters are made after the last fork."""
-        return None if self.config.error_reporter else self.backends
-
     def warm_up(self) -> None:
         """Import what every worker needs, by connecting once."""
         runtime, config = self.runtime, self.config
-        runtime.make_reporters().preload()
+        with not_of_the_program():
+            runtime.made_reporters.preload()
         if runner := task_runner(runtime):
             runner.preload(config)
         try:

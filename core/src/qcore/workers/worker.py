@@ -108,7 +108,6 @@ class Worker:
         config, runtime = self._config, self._runtime
         self._backends = backends
         self._broker, self._store, _ = backends
-        self._reporters = runtime.reporters
         self._on_start, self._on_stop = map(runtime.all_hooks, ("qcore_worker_start", "qcore_worker_stop"))
         self._executor = make_executor(
             Executor,
@@ -141,6 +140,8 @@ class Worker:
             backends = self._patience.connected(self._prepared.connect)
         if backends is not self._backends:
             self.assemble(backends)
+        self._reporters = self._runtime.reporters
+        self._reporters.on_count = self._page.metrics.count_reports
         self._executor.after_fork()
         self._batch.transaction.pid = os.getpid()
         self._runtime.coordination_stores.begin_with(backends.coordination)

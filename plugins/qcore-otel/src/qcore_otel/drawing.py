@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import random
 import sys
 import threading
 from copy import copy
+from math import log
+from random import getrandbits, random
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
@@ -56,16 +56,37 @@ class Draw:
         self.tracer = tracer
         #: how many more runs are left out
         self._left = 0
+        #: by which the logarithm of a random number becomes how many are left out; None = always the same
+        self._scale: float | None = None
         # Ids of another generator may have a meaning.
         if type(ids) is not RandomIdGenerator:
             self._bound = None
         if self._bound is None:
             return
-        self._skip()
+        missed = 1.0 - self._bound / (_LIMIT + 1)
+        if missed >= 1.0:
+            self._left = sys.maxsize
+        elif missed > 0.0:
+            self._scale = 1.0 / log(missed)
         self._drawn = _DrawnIds(ids)
         # Others may use the tracer of this name as well.
         self.tracer = copy(tracer)
         self.tracer.id_generator = self._drawn  # type: ignore[attr-defined]  # of the SDK
+        self.begin()
+
+    def take(self) -> int:
+        """Return the id of a trace that was drawn in this thread, 0 if there is none."""
+        drawn: int = getattr(self._drawn.next, "id", 0)
+        self._drawn.next.id = 0
+        return drawn
+
+    def give(self, trace_id: int, span_id: int) -> None:
+        """Have the span that begins next in this thread have these ids."""
+        self._drawn.next.id, self._drawn.next.span_id = trace_id, span_id
+
+    def begin(self) -> None:
+        """Draw anew, in a process that was forked from the one that has made this."""
+        self._skip()
 
     @property
     def decides(self) -> bool:
@@ -82,16 +103,13 @@ class Draw:
         if not self._bound:
             return False
         self._skip()
-        self._drawn.next.id = (random.getrandbits(64) or 1) << 64 | random.randrange(self._bound)  # noqa: S311 - as the SDK does
+        self._drawn.next.id = (getrandbits(64) or 1) << 64 | getrandbits(64) * self._bound >> 64
         return True
 
     def _skip(self) -> None:
         """Draw how many runs are left out before the next, which is cheaper than to draw for each."""
-        missed = 1.0 - (self._bound or 0) / (_LIMIT + 1)
-        if missed >= 1.0:
-            self._left = sys.maxsize
-        elif missed > 0.0:
-            self._left = min(sys.maxsize, int(math.log(1.0 - random.random()) / math.log(missed)))  # noqa: S311 - a sample
+        if self._scale is not None:
+            self._left = min(sys.maxsize, int(log(1.0 - random()) * self._scale))  # noqa: S311 - a sample
 
 
 class _DrawnIds(IdGenerator):
@@ -103,7 +121,9 @@ class _DrawnIds(IdGenerator):
 
     def generate_span_id(self) -> int:
         """Return the id of a span."""
-        return self._inner.generate_span_id()
+        drawn: int = getattr(self.next, "span_id", 0)
+        self.next.span_id = 0
+        return drawn or self._inner.generate_span_id()
 
     def generate_trace_id(self) -> int:
         """Return the id of a trace."""

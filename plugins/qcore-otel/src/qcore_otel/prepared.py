@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +12,7 @@ from opentelemetry.metrics import MeterProvider as MeterProviderOfTheApi
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import SpanContext
 
 from qcore_otel.conventions import SCOPE
 from qcore_otel.session import LeanSession
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: What needs no thread and no connection to be made; an exporter of gRPC begins both.
 _FORKABLE: Final = "opentelemetry.exporter.otlp.proto.http"
+#: what the SDK gives a forked process another instance by, in its newer versions
+_UPDATE: Final = "_update_resource"
 
 
 class _Prepared:
@@ -44,12 +47,12 @@ class _Prepared:
 
     def exporter(self, kind: type) -> Any:  # noqa: ANN401 - of any package
         """Return an exporter of this process."""
-        made = self._exporters.pop(kind, None) if self._is_forked else None
+        made = self._exporters.pop(kind, None) if self.is_forked else None
         return kind() if made is None else made
 
     def resource(self) -> Resource:
         """Return what this process is."""
-        found = self._resource if self._is_forked else None
+        found = self._resource if self.is_forked else None
         if found is None:
             return Resource.create()
         if self._own_instance and SERVICE_INSTANCE_ID in found.attributes:
@@ -57,8 +60,17 @@ class _Prepared:
         return found
 
     @property
-    def _is_forked(self) -> bool:
+    def is_forked(self) -> bool:
+        """Whether this process was forked from the one that has made them."""
         return self._maker not in {0, os.getpid()}
+
+    @property
+    def fixed_resource(self) -> Resource | None:
+        """What each process is that is forked from this one, as far as the SDK does not see to it itself."""
+        found = self._resource
+        if found is None or SERVICE_INSTANCE_ID not in found.attributes or hasattr(TracerProvider, _UPDATE):
+            return found
+        return None
 
 
 PREPARED: Final = _Prepared()
@@ -78,11 +90,28 @@ def _make(kind: type) -> Any:  # noqa: ANN401 - of any package
 
 
 def _span() -> ReadableSpan:
-    tracer = TracerProvider(ALWAYS_ON, shutdown_on_exit=False).get_tracer(SCOPE)
-    span = tracer.start_span("rehearsal")
-    span.end()
-    assert isinstance(span, ReadableSpan)
-    return span
+    # A provider has something to do in each process that is forked.
+    now = time.time_ns()
+    context = SpanContext(1, 1, is_remote=False)
+    return ReadableSpan("rehearsal", context, attributes={SCOPE: SCOPE}, start_time=now, end_time=now)
+
+
+class ForkedProvider(TracerProvider):
+    """Makes spans in the processes that are forked from the one that has made it: one instance, for traces.
+
+    The SDK makes each an instance of its own, for which it looks for all that could say what a process
+    is. A worker may live for some milliseconds, and that takes it as long as a hundred short tasks.
+    """
+
+    _begun = False
+
+    def begin(self) -> None:
+        """Leave it to the SDK what processes are that are forked from this one."""
+        self._begun = True
+
+    def _handle_fork(self) -> None:
+        if self._begun:
+            super()._handle_fork()
 
 
 class LateMeterProvider(MeterProviderOfTheApi):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context, attach
 from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
     Link,
     NonRecordingSpan,
     Span,
@@ -22,8 +23,9 @@ from opentelemetry.trace import (
 )
 
 from qcore.errors import ConfigError, ReportLost
+from qcore.hookspecs import ExecuteEvent
 from qcore.interfaces import ErrorReporter
-from qcore.model import Kind
+from qcore.model import Kind, Outcome, TaskInfo
 from qcore_otel import sdk
 from qcore_otel.conventions import (
     ERROR_TYPE,
@@ -40,20 +42,28 @@ from qcore_otel.conventions import (
 from qcore_otel.drawing import Draw
 from qcore_otel.links import read_links
 from qcore_otel.metrics import ClusterMetrics
+from qcore_otel.prepared import PREPARED
+from qcore_otel.runs import Run, Runs
+from qcore_otel.wire import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from qcore.hookspecs import ClusterEvent, ExecuteEvent, WorkerEvent
+    from qcore.hookspecs import ClusterEvent, WorkerEvent
     from qcore.interfaces import ErrorReport
-    from qcore.model import TaskInfo
 
 _log = logging.getLogger("qcore.otel")
 
 #: Most characters of a traceback, from its end.
 _TEXT: Final = 16_384
+#: Python adapts what it has run so often.
+_REHEARSALS: Final = 20
 #: without a span, whatever is current
 _ROOT: Final = Context()
+#: with a span that is not recorded: what a task starts in such a trace is not recorded either
+_UNSAMPLED: Final = trace.set_span_in_context(
+    NonRecordingSpan(SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(TraceFlags.DEFAULT))), _ROOT
+)
 #: id of the task that runs in this context, which has a span unless its trace is not recorded
 _TOLD: Final[ContextVar[str]] = ContextVar("qcore_otel_told", default="")
 _SPAN: Final[ContextVar[Span]] = ContextVar("qcore_otel_span", default=trace.INVALID_SPAN)
@@ -83,32 +93,56 @@ class OtelReporter(ErrorReporter):
         if wrong:
             raise ConfigError(wrong)
         self._wants_metrics = metrics
-        self._exporters: Sequence[sdk.WatchedExporter] = ()
+        #: what was made for the processes that are forked from this one
+        self._prepared: sdk.Tracing | None = None
+        self._runs: Runs | None = None
+        self._reader = Reader()
         self._providers: list[Any] = []
-        self._counted = 0
         self._metrics: ClusterMetrics | None = None
         #: whether runs may be left out that are not to be recorded: a program's own trace is not ours to end
         self._chooses = False
 
     def preload(self) -> None:
-        """Import the exporters, which import much."""
+        """Make all that needs no thread."""
         sdk.preload(["traces", "metrics"] if self._wants_metrics else ["traces"])
+        made = self._prepared = sdk.prepare_tracing(self.hand_on, self.lose)
+        if made is None:
+            return
+        self._use(made)
+        if self._wants_metrics and (meters := sdk.prepare_metrics()) is not None:
+            self._providers.append(meters)
+        if made.handing is not None and self._draw.decides:
+            self._runs = Runs(made, self._draw, made.handing)
+            with made.handing.to_nobody():
+                for _ in range(_REHEARSALS):
+                    copy_context().run(self._rehearse)
+
+    def _rehearse(self) -> None:
+        """Do what a run does that is recorded: Python does it faster then, in each process that is forked."""
+        task = TaskInfo(id="", name="rehearsal")
+        self._draw.give(1, 0)
+        self.qcore_pre_execute(ExecuteEvent(task=task))
+        self.qcore_post_execute(ExecuteEvent(task=task, outcome=Outcome(Kind.SUCCESS, None)))
 
     def start(self) -> None:
-        """Set up what the program has not set up, with threads of this process."""
-        tracing, self._exporters = sdk.set_up_tracing()
-        self._providers = [tracing]
-        self._draw = Draw(tracing.get_tracer(SCOPE))
-        if self._wants_metrics:
+        """Set up what is not there: what a program has set up is used."""
+        if self._prepared is not None:
+            self._prepared.provider.begin()
+            self._draw.begin()
+        else:
+            self._use(sdk.set_up_tracing(self.hand_on if PREPARED.is_forked else None, self.lose))
+        if self._wants_metrics and len(self._providers) == 1:
             # Programs of users may have instruments of their own.
-            self._providers.append(sdk.set_up_metrics(tracing))
-        # What a task starts in a trace that is not recorded is not recorded either.
-        ours = SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(TraceFlags.DEFAULT))
-        self._unsampled = trace.set_span_in_context(NonRecordingSpan(ours), _ROOT)
+            self._providers.append(sdk.set_up_metrics())
+
+    def _use(self, tracing: sdk.Tracing) -> None:
+        self._tracing = tracing
+        self._providers = [tracing.provider]
+        self._draw = Draw(tracing.provider.get_tracer(SCOPE))
 
     def qcore_worker_start(self, event: WorkerEvent) -> None:  # noqa: ARG002 - the signature of the hook
         """Record nothing in this worker but sampled runs, and what they start."""
-        attach(self._unsampled)
+        attach(_UNSAMPLED)
         self._chooses = True
 
     def wants_run(self, headers: Mapping[str, str]) -> bool:
@@ -124,12 +158,12 @@ class OtelReporter(ErrorReporter):
         # Inside of another task its context is inherited, and that span is not this run's.
         _SPAN.set(trace.INVALID_SPAN)
         if task.headers.get(UNSAMPLED) == NO:
-            attach(self._unsampled)
+            attach(_UNSAMPLED)
             return
         span, context = self._begin(task, SpanKind.CONSUMER)
-        if not span.is_recording():
+        if type(span) is not Run and not span.is_recording():
             # One for all of them costs less than one for each.
-            attach(self._unsampled)
+            attach(_UNSAMPLED)
             return
         _SPAN.set(span)
         attach(trace.set_span_in_context(span, context))
@@ -139,8 +173,11 @@ class OtelReporter(ErrorReporter):
         outcome, span = event.outcome, _SPAN.get()
         if outcome is None or span is trace.INVALID_SPAN:
             return
+        is_fine = outcome.kind is Kind.SUCCESS or outcome.kind is Kind.SKIPPED
+        if is_fine and type(span) is Run and span.end_quietly(**{OUTCOME: outcome.kind.value}):
+            return
         span.set_attribute(OUTCOME, outcome.kind.value)
-        if outcome.kind is not Kind.SUCCESS and outcome.kind is not Kind.SKIPPED:
+        if not is_fine:
             error = _type(outcome.error, outcome.kind.value)
             self._fail(span, error, outcome.error, outcome.traceback)
         span.end()
@@ -165,9 +202,11 @@ class OtelReporter(ErrorReporter):
         """Record a failure of which no run has told: the worker died, or it belongs to no task.
 
         Raises:
-            ReportLost: spans could not be exported.
+            ReportLost: spans cannot be exported, so none is made.
 
         """
+        if self._tracing.fails:
+            raise ReportLost("the OTLP endpoint takes nothing")
         task = report.task
         # What a run has raised is in its span, if it is recorded.
         told = _TOLD.get() == task.id or (self._chooses and report.error is not None)
@@ -179,7 +218,17 @@ class OtelReporter(ErrorReporter):
             text = report.text or report.summary
             self._fail(span, encodable(report.error_type), report.summary, text)
             span.end()
-        self._check()
+
+    def receive(self, data: bytes) -> None:
+        """Export the span of a worker."""
+        self._tracing.provider._active_span_processor.on_end(self._reader.read(data))  # noqa: SLF001 - the SDK has no other way in
+
+    def waits(self) -> bool:
+        """Return whether this process has anything to send itself."""
+        # Metrics of the tasks' own have a provider once there are any.
+        return not self._tracing.only_hands_on or any(
+            hasattr(one, "force_flush") for one in self._providers[1:]
+        )
 
     def flush(self, seconds: float) -> None:
         """Send what waits; a service that hangs is left behind."""
@@ -193,6 +242,8 @@ class OtelReporter(ErrorReporter):
             one.start()
         for one in threads:
             one.join(max(0.0, end - time.monotonic()))
+        for exporting in self._tracing.exporting():
+            exporting.give_up()
 
     def _begin(self, task: TaskInfo, kind: SpanKind, what: str = "process") -> tuple[Span, Context]:
         """Return a new span below that of the producer, which it links to as well, and its context.
@@ -200,7 +251,7 @@ class OtelReporter(ErrorReporter):
         It also links to those of the messages that it follows.
         """
         headers: Mapping[str, str] = task.headers
-        context, links = _ROOT, []
+        context, links, producer = _ROOT, [], INVALID_SPAN_CONTEXT
         if headers:
             context = propagate.extract(headers, _ROOT)
             producer = trace.get_current_span(context).get_span_context()
@@ -211,6 +262,10 @@ class OtelReporter(ErrorReporter):
         if task.schedule:
             attributes["qcore.schedule"] = encodable(task.schedule)
         name = f"process {attributes[TASK]}" if task.name else what
+        if self._runs is not None and kind is SpanKind.CONSUMER:
+            run = self._runs.begin(name, context, attributes, links, producer)
+            if run is not None:
+                return run, context
         return self._draw.tracer.start_span(name, context, kind, attributes, links), context
 
     def _fail(self, span: Span, error: str, text: str, traceback: str) -> None:
@@ -225,13 +280,6 @@ class OtelReporter(ErrorReporter):
                 "exception.stacktrace": encodable(self.redact(traceback))[-_TEXT:],
             },
         )
-
-    def _check(self) -> None:
-        lost = sum(one.lost for one in self._exporters)
-        new, self._counted = lost - self._counted, lost
-        if new or any(one.fails for one in self._exporters):
-            msg = f"the OTLP endpoint takes nothing; spans of this process lost so far: {lost}"
-            raise ReportLost(msg)
 
 
 def _flush(provider: Any, seconds: float) -> None:  # noqa: ANN401 - of traces or of metrics

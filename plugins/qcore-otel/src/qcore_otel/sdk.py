@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import time
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from qcore.errors import ConfigError
-from qcore_otel.prepared import PREPARED, LateMeterProvider
+from qcore_otel.prepared import PREPARED, ForkedProvider, LateMeterProvider
+from qcore_otel.processors import Exporting, Handing, WatchedExporter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanProcessor
 
-_log = logging.getLogger("qcore.otel")
+    from qcore_otel.processors import Lose
 
 _PROTOCOLS: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
-#: Seconds for which a failed export is remembered.
-_REST: Final = 30.0
 
 
 def exporters(signal: str) -> list[Any]:
@@ -83,74 +80,102 @@ def is_disabled() -> bool:
     return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
-class WatchedExporter(SpanExporter):
-    """Hands spans on, and remembers that they could not be exported."""
+class Tracing(NamedTuple):
+    """What makes spans in this process."""
 
-    def __init__(self, inner: SpanExporter) -> None:
-        self._inner = inner
-        self._failed_at = -_REST
-        #: spans that were not exported
-        self.lost = 0
+    provider: Any
+    #: what exports them here, unless the program has a provider of its own; they may begin later
+    exporting: Callable[[], Sequence[Exporting]] = tuple
+    #: what hands them on instead
+    handing: Handing | None = None
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export, and take note of a failure."""
-        result = self._inner.export(spans)
-        if result is SpanExportResult.SUCCESS:
-            self._failed_at = -_REST
-        else:
-            self.lost += len(spans)
-            self._failed_at = time.monotonic()
-        return result
-
-    def shutdown(self) -> None:
-        """Close the connection."""
-        self._inner.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Hand it on."""
-        return self._inner.force_flush(timeout_millis)
+    @property
+    def only_hands_on(self) -> bool:
+        """Whether spans go to the supervisor and nowhere else; a program may add processors of its own."""
+        if self.handing is None or self.handing.own:
+            return False
+        processors = getattr(self.provider, "_active_span_processor", None)
+        return bool(getattr(processors, "_span_processors", None) == (self.handing,))
 
     @property
     def fails(self) -> bool:
         """Whether the last export has failed, not long ago."""
-        return time.monotonic() - self._failed_at < _REST
+        return any(one.exporter.fails for one in self.exporting())
 
 
-def set_up_tracing() -> tuple[Any, Sequence[WatchedExporter]]:
-    """Return the provider of this process, and the exporters of one that was made here.
+def prepare_tracing(hand_on: Callable[[bytes], bool], lose: Lose) -> Tracing | None:
+    """Have spans made in the processes that are forked from this one, as far as all is known of them here."""
+    resource = PREPARED.fixed_resource
+    if is_disabled() or resource is None or isinstance(trace.get_tracer_provider(), TracerProvider):
+        return None
+    made = _make_handing(ForkedProvider, resource, hand_on, lose)
+    trace.set_tracer_provider(made.provider)
+    return made
 
-    Its threads are started here, so this is called after the fork.
+
+def set_up_tracing(
+    hand_on: Callable[[bytes], bool] | None = None, lose: Lose = lambda _, __: None
+) -> Tracing:
+    """Have spans made in this process, by its own provider if there is one, and return what makes them.
+
+    Args:
+        hand_on: has the supervisor export a span; None = this process exports its own, in a thread.
+        lose: takes note of lost spans.
+
     """
     provider = trace.get_tracer_provider()
     if is_disabled() or isinstance(provider, TracerProvider):
-        return provider, ()
-    watched = [WatchedExporter(PREPARED.exporter(kind)) for kind in exporters("traces")]
+        return Tracing(provider)
+    if hand_on is not None:
+        made = _make_handing(TracerProvider, PREPARED.resource(), hand_on, lose)
+    else:
+        exporting = _exporting(lose)
+        made = Tracing(_provider(TracerProvider, PREPARED.resource(), exporting), lambda: exporting)
+    trace.set_tracer_provider(made.provider)
+    return made
+
+
+def _make_handing(
+    kind: type[TracerProvider], resource: Resource, hand_on: Callable[[bytes], bool], lose: Lose
+) -> Tracing:
+    handing = Handing(hand_on, lambda: _exporting(lose))
+    wanted = [handing] if exporters("traces") else []
+    return Tracing(_provider(kind, resource, wanted), lambda: handing.own, handing)
+
+
+def _exporting(lose: Lose) -> list[Exporting]:
+    """Return what exports in threads of this process, so this is called after the fork."""
+    return [Exporting(WatchedExporter(PREPARED.exporter(kind), lose), lose) for kind in exporters("traces")]
+
+
+def _provider(
+    kind: type[TracerProvider], resource: Resource, processors: Iterable[SpanProcessor]
+) -> TracerProvider:
     # Who ends the process flushes before, for a limited time.
-    made = TracerProvider(resource=PREPARED.resource(), shutdown_on_exit=False)
-    for one in watched:
-        made.add_span_processor(BatchSpanProcessor(one))
-    trace.set_tracer_provider(made)
-    return made, watched
+    made = kind(resource=resource, shutdown_on_exit=False)
+    for one in processors:
+        made.add_span_processor(one)
+    return made
 
 
-def set_up_metrics(tracing: Any) -> Any:  # noqa: ANN401 - the API's provider or the SDK's
-    """Return the provider of metrics of this process; as for traces.
+def prepare_metrics() -> Any:  # noqa: ANN401 - the API's provider or the SDK's
+    """Have meters made in the processes that are forked from this one; None if one is used already."""
+    there: Any = metrics.get_meter_provider()
+    # Who has asked for one gets it at once, and then it has a thread.
+    return set_up_metrics() if getattr(there, "_meters", None) == [] else None
 
-    Args:
-        tracing: the provider of traces, which says what this process is.
 
-    """
+def set_up_metrics() -> Any:  # noqa: ANN401 - as above
+    """Return the provider of metrics of this process; as for traces."""
     provider = metrics.get_meter_provider()
     if is_disabled() or isinstance(provider, MeterProvider | LateMeterProvider):
         return provider
     kinds = exporters("metrics")
     if kinds:
-        metrics.set_meter_provider(LateMeterProvider(lambda: _make_metrics(kinds, tracing)))
+        metrics.set_meter_provider(LateMeterProvider(lambda: _make_metrics(kinds)))
     return metrics.get_meter_provider()
 
 
-def _make_metrics(kinds: Sequence[Any], tracing: Any) -> MeterProvider:  # noqa: ANN401 - as above
+def _make_metrics(kinds: Sequence[Any]) -> MeterProvider:
     readers = [PeriodicExportingMetricReader(PREPARED.exporter(kind)) for kind in kinds]
-    # To find out what a process is takes as long as a hundred short tasks.
-    resource = getattr(tracing, "resource", None)
-    return MeterProvider(readers, resource, shutdown_on_exit=False)
+    return MeterProvider(readers, PREPARED.resource(), shutdown_on_exit=False)
