@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import qcore.cluster
+from qcore_process import interpreter
 from tests.discovery import discover_once
 from tests.forkserver import Forked, ForkServer
 
@@ -71,13 +71,13 @@ def _supervisors_are_forked() -> Iterator[None]:
     if not ForkServer.works_here():
         yield
         return
-    server, as_users_do = ForkServer(), qcore.cluster.start_interpreter
+    server, as_users_do = ForkServer(), interpreter.start
 
     def start(program: str, fd: int) -> Forked | subprocess.Popen[bytes]:
         # a test may ask for it, too
         return server.run(program, fd) if ForkServer.works_here() else as_users_do(program, fd)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(qcore.cluster, "start_interpreter", start)
+        patch.setattr(interpreter, "start", start)
         yield
     server.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import qcore.cluster
+from qcore_process import interpreter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,4 +33,4 @@ def run_in(folder: Path, before: str = "") -> Any:
     """
     with (folder / "log").open("ab") as log:
         program = _PROGRAM.format(fd=log.fileno(), folder=str(folder), before=before)
-        return qcore.cluster.start_interpreter(program, log.fileno())
+        return interpreter.start(program, log.fileno())

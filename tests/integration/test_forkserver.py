@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qcore.cluster import start_interpreter as started
+from qcore_process.interpreter import start as started
 from tests.forkserver import ForkServer
 from tests.integration.land import Marked, alive, until
 

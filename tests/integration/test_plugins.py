@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from qcore.cluster import check_backends
+from qcore.cluster import boot_of, check_backends
 from qcore.errors import StartFailed
 from qcore.model import Outgoing, QueueSize
 from qcore.plugins import Plugins
@@ -321,3 +321,23 @@ def test_log_level_is_the_least_that_is_logged(land: Land, level: str, told: boo
 
     assert ("cluster land is ready" in done.stderr) is told
     assert ("DEBUG" in done.stderr) is (level == "DEBUG")
+
+
+@pytest.mark.parametrize(
+    ("more", "imports"),
+    [
+        ({}, ["qcore_sqlite.broker", "qcore_sqlite.results", "qcore_sqlite.coordination"]),
+        # importing a program's own class is left to whoever needs it, and cannot hold up a supervisor
+        ({"broker_class": "qcore_sqlite.broker.SqliteBroker"}, []),
+    ],
+)
+def test_a_supervisor_is_told_what_its_zygote_will_need(
+    land: Land, more: dict[str, str], imports: list[str]
+) -> None:
+    """It imports that once, so the two share the memory."""
+    config = land.app(**more).config
+    boot = boot_of(config)
+
+    check_backends(config, None, boot)
+
+    assert boot.imports == imports

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -37,6 +39,7 @@ from qcore.supervision.zygote import adopt
 from qcore.tasks.task import Task
 from qcore_logs import setup
 from qcore_names.resolve import IMPORTING_MAIN, Script, main_script, preload_of
+from qcore_process import interpreter
 from qcore_queues.names import known_as
 from qcore_text.wording import counted
 
@@ -107,12 +110,12 @@ class Cluster:
             f"import gc, sys; gc.disable(); sys.path.append({source!r}); from qcore.cluster import main; "
             f"main({theirs.fileno()})"
         )
-        self._process = start_interpreter(program, theirs.fileno())
+        self._process = interpreter.start(program, theirs.fileno())
         theirs.close()
         self._control = control = Control(ours)
         try:
             # Meanwhile it imports; until it is handed the rest it does nothing else.
-            check_backends(self.config, self._plugins)
+            check_backends(self.config, self._plugins, boot)
         except BaseException:
             self._reap(0.0)
             raise
@@ -209,17 +212,6 @@ def _why_not_ready(status: int, *, late: bool) -> str:
     return f"the supervisor ended with status {status}; its log says why"
 
 
-def start_interpreter(program: str, fd: int) -> subprocess.Popen[bytes]:
-    """Run a program text in a new interpreter, which inherits one open file."""
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and our own text
-        [sys.executable, "-c", program],
-        pass_fds=(fd,),
-        stdin=subprocess.DEVNULL,
-        # A terminal's Ctrl-C is for the program; it decides what becomes of its cluster.
-        start_new_session=True,
-    )
-
-
 def boot_of(config: Config, preload: Sequence[str] = (), *, plugins: Plugins | None = None) -> Boot:
     """Return what a supervisor needs to run this program's tasks."""
     script: Script | None = main_script()
@@ -237,7 +229,7 @@ def boot_of(config: Config, preload: Sequence[str] = (), *, plugins: Plugins | N
     )
 
 
-def check_backends(config: Config, plugins: Plugins | None = None) -> str:
+def check_backends(config: Config, plugins: Plugins | None = None, boot: Boot | None = None) -> str:
     """Refuse a broker or a store that workers cannot use; a broker that does not answer may do so later.
 
     Returns what the broker says of itself, or why it does not answer.
@@ -269,6 +261,8 @@ def check_backends(config: Config, plugins: Plugins | None = None) -> str:
             f"coordination_store: got {runtime.coordination_store!r}; it lives in one process, and workers "
             "would not see each other's limits; leave it out to keep it beside the queue"
         )
+    if boot is not None and config.broker_class is None:
+        boot.imports = [type(one).__module__ for one in (broker, store, coordination)]
     for queue in config.queues or ():
         try:
             broker.check_route(known_as(queue), 0)
@@ -309,6 +303,9 @@ def main(control_fd: int) -> None:
     try:
         config, plugins = adopt(boot)
         setup.configure(config)
+        with suppress(ImportError):
+            # Imported here it is shared with the zygote. Who cannot do without says what is wrong.
+            list(map(import_module, boot.imports))
         supervisor = Supervisor(Runtime(config, plugins, guard=guarded), boot)
         # Almost nothing that was imported is garbage. Frozen, it is not traversed by any later
         # collection, the zygote's first one included.

@@ -21,6 +21,8 @@ class Boot(msgspec.Struct):
     parent: int
     #: modules imported before the first worker is forked
     preload: list[str] = []
+    #: modules of the backends, which the supervisor and the zygote need
+    imports: list[str] = []
     #: the user's script: its module name and file
     script: tuple[str, str] | None = None
     #: plugins not to be used
