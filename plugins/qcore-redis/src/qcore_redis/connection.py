@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 #: bytes of room for the first piece of an answer, which is the whole of most: to get and return more memory
 #: takes longer than the call of the server
 _FIRST: Final = 16_384
-#: bytes of room for each further piece: a batch of messages comes in few
-_PIECE: Final = 262_144
+#: bytes of room for each further piece, which is kept: a batch of messages comes in several
+_PIECE: Final = 65_536
 #: pieces sent at once, fewer than any system takes
 _PIECES: Final = 512
 #: by how much longer than what is left a call of the system may take: to set it anew is a call by itself
@@ -62,6 +62,7 @@ class Connection:
         #: called once it is closed
         self.closed: Callable[[], object] | None = None
         self._reader = hiredis.Reader()
+        self._room: memoryview | None = None
         self._poll = select.poll()
         self._poll.register(made, select.POLLIN)
         #: when the last answer came
@@ -139,16 +140,21 @@ class Connection:
             left -= sent
 
     def _read(self, deadline: float) -> Any:  # noqa: ANN401 - as above
-        reader, room = self._reader, _FIRST
-        while (reply := reader.gets()) is False:
-            # it may come byte by byte, and the time is for all of them
+        reader = self._reader
+        if (reply := reader.gets()) is False:
             self._limit_to(deadline)
-            piece = self._socket.recv(room)
-            if not piece:
-                raise ConnectionResetError("it closed the connection")
-            reader.feed(piece)
-            room = _PIECE
+            self._feed(self._socket.recv(_FIRST))
+            while (reply := reader.gets()) is False:
+                # it may come byte by byte, and the time is for all of them
+                self._limit_to(deadline)
+                self._room = self._room or memoryview(bytearray(_PIECE))
+                self._feed(self._room[: self._socket.recv_into(self._room)])
         return reply
+
+    def _feed(self, piece: bytes | memoryview) -> None:
+        if not piece:
+            raise ConnectionResetError("it closed the connection")
+        self._reader.feed(piece)  # type: ignore[arg-type]  # its own annotation has fewer types than it takes
 
     def _limit_to(self, deadline: float) -> None:
         left = deadline - time.monotonic()
