@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("qcore.worker")
 
-#: handlers that wait for nothing but a stream
-_QUICK: Final = (logging.StreamHandler, logging.NullHandler)
+#: whose handlers of streams and files are those of the standard library
+_KNOWN: Final = frozenset({"logging", "qcore_logs"})
 #: Seconds for the functions of `on_worker_stop`, and again for those of `atexit`.
 _EACH: Final = 2.0
 
@@ -27,7 +27,7 @@ def say_farewell(slot: int) -> None:
 
     All tasks are settled by now, so a function that does not return is cut off with the process.
     """
-    if not HOOKS.on_stop and not program_has_some() and _only_streams():
+    if not HOOKS.on_stop and not program_has_some() and _log_waits_for_nobody():
         try:
             logging.shutdown()
         except Exception:  # noqa: BLE001 - as below
@@ -38,15 +38,17 @@ def say_farewell(slot: int) -> None:
     _within(slot, atexit._run_exitfuncs, lambda: "a function registered with atexit")  # noqa: SLF001 - there is no public way
 
 
-def _only_streams() -> bool:
-    """Whether the log goes to streams and files alone; a program's own handler may wait for anything."""
+def _log_waits_for_nobody() -> bool:
+    """Whether the log is closed at once: a program's own handler may wait for anything."""
     handlers: list[Any] = vars(logging)["_handlerList"]  # what `logging.shutdown` closes, weak references
-    found = [one for one in (ref() for ref in handlers) if one is not None]
-    return all(isinstance(one, _QUICK) and _is_known(type(one)) for one in found)
+    return all(_closes_at_once(type(one)) for one in (ref() for ref in handlers) if one is not None)
 
 
-def _is_known(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] in {"logging", "qcore_logs"}
+def _closes_at_once(kind: type[logging.Handler]) -> bool:
+    if kind.flush is logging.Handler.flush and kind.close is logging.Handler.close:
+        # It has nothing to send or to close.
+        return True
+    return issubclass(kind, logging.StreamHandler) and kind.__module__.partition(".")[0] in _KNOWN
 
 
 def _within(slot: int, call: Callable[[], None], what: Callable[[], str]) -> None:

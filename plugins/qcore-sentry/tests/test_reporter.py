@@ -18,6 +18,7 @@ from qcore.model import Kind, Outcome, TaskInfo
 from qcore_calendar.schedule import Schedule
 from qcore_sentry import SentryReporter, plugin
 from qcore_sentry.monitors import monitor_config, slug
+from qcore_testing.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -368,3 +369,21 @@ def test_a_service_that_hangs_ends_no_flush_late(
     reporter.flush(0.2)
 
     assert time.monotonic() - began < 20
+
+
+def test_a_worker_that_has_used_nothing_is_not_flushed(
+    started: Callable[..., SentryReporter], sentry: Sentry
+) -> None:
+    """It is replaced every some milliseconds if its tasks are short; one that has used something is."""
+    reporter = started(traces_sample_rate=1.0)
+
+    def work(tell: Callable[[str], None]) -> None:
+        tell(str(reporter.waits()))
+        sentry_sdk.capture_message("used by a task")
+        tell(str(reporter.waits()))
+        reporter.flush(30)
+        tell("flushed")
+
+    with Child(work) as child:
+        assert [child.line() for _ in range(3)] == ["False", "True", "flushed"]
+    assert [event["message"] for event in sentry.items("event")] == ["used by a task"]

@@ -45,6 +45,7 @@ class RollbarReporter(ErrorReporter):
         # This thread waits for the answer, so that a failure is known.
         self._settings = {"handler": "blocking", **settings}
         self._complaints = _Complaints()
+        self._is_set_up = False
         wrong = [
             f"error_reporter.rollbar.{key}: the SDK has no such setting; its documentation lists them"
             for key in settings
@@ -61,6 +62,15 @@ class RollbarReporter(ErrorReporter):
 
     def preload(self) -> None:
         """Set up the SDK before the fork, unless the program has done so."""
+        self._is_set_up = True
+        self._set_up()
+        rollbar.events.add_payload_handler(self._finish)
+        # The SDK logs what it cannot send, each time, and raises nothing. Whatever level the program logs.
+        logger = logging.getLogger("rollbar")
+        logger.setLevel(logging.WARNING)
+        logger.addFilter(self._complaints)
+
+    def _set_up(self) -> None:
         there = rollbar.SETTINGS["access_token"]
         if there:
             if self._token and there != self._token:
@@ -78,12 +88,8 @@ class RollbarReporter(ErrorReporter):
 
     def start(self) -> None:
         """Use what was set up before the fork."""
-        self.preload()
-        rollbar.events.add_payload_handler(self._finish)
-        # The SDK logs what it cannot send, each time, and raises nothing. Whatever level the program logs.
-        logger = logging.getLogger("rollbar")
-        logger.setLevel(logging.WARNING)
-        logger.addFilter(self._complaints)
+        if not self._is_set_up:
+            self.preload()
 
     def report(self, report: ErrorReport) -> None:
         """Send an item.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -126,6 +127,11 @@ class SentryReporter(ErrorReporter):
             sentry_sdk.capture_event(event, hint, scope=scope)  # type: ignore[arg-type]  # a dict
         if self._check_ins and report.task.schedule and report.error is None and report.kind in _UNSEEN:
             monitors.check_in(report.task, monitors.ERROR)
+
+    def waits(self) -> bool:
+        """Return whether something may wait: the SDK's transport sends, and gathers, in threads."""
+        transport = sentry_sdk.get_client().transport
+        return threading.active_count() > 1 or not isinstance(transport, HttpTransport | None)
 
     def flush(self, seconds: float) -> None:
         """Send what waits, transactions and check-ins too."""
