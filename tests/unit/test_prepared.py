@@ -108,6 +108,20 @@ def test_tasks_of_preloaded_modules_are_found_before_workers_are_forked(tmp_path
     assert planner.cached(tasks.choosy.options.head(tasks.choosy.name)) is not None
 
 
+def test_a_cluster_with_many_tasks_starts_as_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first are found before, and the others once they run."""
+    monkeypatch.setattr("qcore.workers.prepared._AHEAD", 1)
+    found = prepared(tmp_path)
+    found.backends = backends(tmp_path)
+
+    # a module may take itself out of those that are imported
+    found.plan_ahead(["not_imported", tasks.__name__])
+
+    planner = found.planner(found.backends.broker.capabilities)
+    known = [planner.cached(one.options.head(one.name)) for one in (tasks.choosy, tasks.jittery)]
+    assert [one is not None for one in known] == [True, False]
+
+
 def test_objects_that_are_made_at_their_first_use_are_not_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
