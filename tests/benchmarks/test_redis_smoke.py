@@ -123,6 +123,19 @@ def test_systems_are_measured_in_turns() -> None:
     assert order == [*rush, ("killed", "qcore"), ("killed", "stub"), *rush]
 
 
+def test_what_a_peer_has_no_other_settings_for_is_measured_once() -> None:
+    """As installed only qcore is set up in another way."""
+    rows = [row for row in field.ROWS if row.key == "usual"]
+
+    order = [(session, rival.name) for session, rival in turns(rows, [field.OURS, STUB], 1)]
+    taken = Taken({("qcore", "usual", "drain"): [50.0], ("stub", "rush", "drain"): [5.0]}, {})
+
+    assert ("rush", "stub") in order
+    assert ("usual", "qcore") in order
+    assert ("usual", "stub") not in order
+    assert lines(rows, taken, ["qcore", "stub"])[0].ratio == 10.0
+
+
 def test_every_session_has_room_for_its_tasks() -> None:
     """The counters are as many as the tasks of a session."""
     for size in (Size(), Size(seconds=0.05)):

@@ -227,13 +227,20 @@ STYLES: Final = {
 ONCE: Final = frozenset({"killed", "deep"})
 
 
+#: sessions that a peer holds as another one, because it has no other settings for it
+SAME: Final = {"usual": "rush", "usualstored": "stored"}
 #: sessions that compare qcore with itself
 OWN: Final = frozenset({"deep", "wide", "urgent", "recycled"})
 
 
+def session_of(name: str, row: Row) -> str:
+    """Return the session that has a system's figure of a row."""
+    return row.session if name == OURS.name else SAME.get(row.session, row.session)
+
+
 def takes(rival: Rival, session: str) -> bool:
     """Return whether a system is measured in a session."""
-    if session in OWN:
+    if session in OWN or session in SAME:
         return rival is OURS
     if STYLES.get(session) == "coroutines":
         return rival.coroutines

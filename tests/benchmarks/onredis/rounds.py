@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tests.benchmarks.onredis.field import ONCE, OURS, STYLES, Rival, Row, takes
+from tests.benchmarks.onredis.field import ONCE, OURS, STYLES, Rival, Row, session_of, takes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +29,7 @@ _PACES: Final = {
     "stored": 0.6,
     "usual": 0.5,
     "usualstored": 0.3,
+    "large": 0.5,
     "heavy1": 0.3,
     "heavy10": 0.2,
     "heavy100": 0.1,
@@ -68,8 +69,12 @@ class Taken(NamedTuple):
 
     def median(self, name: str, row: Row) -> float | None:
         """Return the median of a cell, None if there is none."""
-        found = self.figures.get((name, row.session, row.figure))
+        found = self.rounds(name, row)
         return statistics.median(found) if found else None
+
+    def rounds(self, name: str, row: Row) -> list[float]:
+        """Return the figures of a cell."""
+        return self.figures.get((name, session_of(name, row), row.figure), [])
 
 
 def plan(rival: Rival, session: str, size: Size) -> dict[str, Any]:
@@ -150,7 +155,7 @@ def _figures(told: bytes, errors: Path) -> dict[str, float]:
 
 def turns(rows: Sequence[Row], rivals: Sequence[Rival], rounds: int) -> Iterator[tuple[str, Rival]]:
     """Yield the sessions in order: in each round each session of every system."""
-    sessions = list(dict.fromkeys(row.session for row in rows))
+    sessions = list(dict.fromkeys(session_of(rival.name, row) for row in rows for rival in rivals))
     for number in range(rounds):
         for session in sessions:
             if number and session in ONCE:
@@ -210,7 +215,7 @@ def lines(rows: Sequence[Row], taken: Taken, names: Sequence[str]) -> list[Line]
         met = None
         if row.target is not None and judged is not None:
             met = judged >= row.target if row.more_is_better else judged <= row.target
-        rounds = {name: taken.figures.get((name, row.session, row.figure), []) for name in names}
+        rounds = {name: taken.rounds(name, row) for name in names}
         found.append(Line(row, medians, best, ratio, met, rounds))
     return found
 

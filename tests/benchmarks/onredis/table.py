@@ -6,6 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+from tests.benchmarks.onredis.field import session_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -65,7 +67,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int], left: int) -> list[str
 
 
 def _cell(line: Line, name: str, taken: Taken, limit: float) -> str:
-    value, failed = line.medians[name], (name, line.row.session) in taken.failed
+    value, failed = line.medians[name], (name, session_of(name, line.row)) in taken.failed
     if value is None:
         return "failed" if failed else "-"
     told = f"not in {limit:g} s" if math.isinf(value) else figure(value)
