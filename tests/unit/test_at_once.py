@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import math
 import threading
 import time
@@ -107,7 +108,7 @@ def plan_of(function: Any, headers: dict[str, str]) -> TaskPlan:
     planner = Planner(Rules(), timeout=None, save=True, allowed=None)
     plan = planner.plan(encode_head(Head(f"{__name__}.{function.__name__}", headers=headers)))
     # the test's file is not a module that can be imported by name
-    plan.call, plan.is_async = function, asyncio.iscoroutinefunction(function)
+    plan.call, plan.is_async = function, inspect.iscoroutinefunction(function)
     return plan
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import json
 import os
 import signal
@@ -89,7 +90,7 @@ def plan_of(function: Callable[..., Any] | str, rules: Rules | None = None, **op
     plan = planner.plan(encode_head(Head(name, **options)))
     if not isinstance(function, str):
         # the test's file is not a module that can be imported by name
-        plan.call, plan.is_async = function, asyncio.iscoroutinefunction(function)
+        plan.call, plan.is_async = function, inspect.iscoroutinefunction(function)
     return plan
 
 

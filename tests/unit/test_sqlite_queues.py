@@ -84,7 +84,7 @@ def test_whether_one_queue_is_paused_is_told_without_counting(broker: SqliteBrok
     before = steps(broker, lambda: broker.is_queue_paused("q1"))
     fill_queues(broker, 50)
 
-    assert steps(broker, lambda: broker.is_queue_paused("q1")) == before
+    assert steps(broker, lambda: broker.is_queue_paused("q1")) <= before
 
 
 @pytest.mark.parametrize("queue", ["", "mail"])

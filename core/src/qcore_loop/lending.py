@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
@@ -19,7 +20,7 @@ _LOOP: Final[ContextVar[asyncio.AbstractEventLoop | None]] = ContextVar("qcore_l
 def is_asynchronous(thing: object) -> bool:
     """Return whether this is of a class for coroutines, such as an asynchronous connection."""
     kind = type(thing)
-    return asyncio.iscoroutinefunction(getattr(kind, "execute", None)) or (
+    return inspect.iscoroutinefunction(getattr(kind, "execute", None)) or (
         hasattr(kind, "__aenter__") and not hasattr(kind, "__enter__")
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -123,7 +124,7 @@ def test_the_plugin_offers_each_door_by_one_name(shared: Any) -> None:
     schedules = plugin.qcore_schedule_stores()["redis"](made)
 
     assert broker.capabilities.transaction_domain == store.transaction_domain == schedules.transaction_domain
-    assert broker.info().startswith("Redis 7")
+    assert re.match(r"Redis \d", broker.info())
     assert "not evicted" in plugin.qcore_checks()["redis"](made)
 
 
