@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Seconds a task runs before the status names it.
 LONG: Final = 0.5
+#: Seconds between two publications of a cluster that is now busy, now idle.
+_TURN: Final = 0.2
 
 
 class StatusReport:
@@ -150,6 +152,9 @@ class StatusReport:
         )
 
 
-def publish_every(state: str, guard_cycle: float) -> float:
+def publish_every(state: str, before: str, guard_cycle: float) -> float:
     """Return the seconds between two publications: an idle cluster does not keep a disk busy."""
+    if state != before:
+        # Short tasks make a cluster busy and idle many times a second.
+        return min(_TURN, guard_cycle) if {state, before} == {"idle", "working"} else 0.0
     return max(5.0, guard_cycle) if state == "idle" else guard_cycle

@@ -222,10 +222,10 @@ class Supervisor:
         now = time.monotonic()
         state, last = self._published
         shown = self._public_state()
-        every = publish_every(shown, self._config.guard_cycle)
+        every = publish_every(shown, state, self._config.guard_cycle)
         if self._long:
             every = min(every, _PUBLISH)
-        if shown == state and now - last < every:
+        if now - last < every:
             return
         self._published = (shown, now)
         status = self.status()
