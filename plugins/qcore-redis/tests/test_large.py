@@ -175,14 +175,41 @@ def test_a_full_server_takes_no_large_message(start: Callable[..., Any], kind: s
     broker.close()
 
 
-def test_delayed_and_routed_ones_come_out_too(broker: RedisBroker, client: Any, made: Settings) -> None:
-    """They go the longer way, among others of one call."""
-    made_of = {"mail": ("mail", 0), "first": ("", 5)}
-    broker.enqueue([Outgoing(os.urandom(16), LARGE, 0.0, *route) for route in made_of.values()])
-    broker.enqueue([Outgoing(os.urandom(16), LARGE, 0.001), Outgoing(os.urandom(16), b"small")])
+ODD = {"delayed": (0.001, "", 0), "of another queue": (0.0, "mail", 0), "of a priority": (0.0, "", 5)}
 
-    assert sorted(map(len, taken(broker, 4))) == [5, *[len(LARGE)] * 3]
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_large_one_may_be_of_any_kind(broker: RedisBroker, client: Any, made: Settings, kind: str) -> None:
+    """Its body is stored in front of it too, among others of one call."""
+    delay, *route = ODD[kind]
+    odd = Outgoing(os.urandom(16), LARGE + b"odd", delay, *route)
+    with client.monitor() as monitor:
+        broker.enqueue([odd, Outgoing(os.urandom(16), b"small"), Outgoing(os.urandom(16), LARGE)])
+        client.echo("end")
+        told = []
+        while "ECHO end" not in (said := monitor.next_command()["command"]):
+            told.append(said)
+    assert [client.pttl(key) for key in stored(client, made)] == [-1, -1]
+    assert max(len(said) for said in told if said.startswith("EVALSHA")) < 1000
+
+    assert sorted(taken(broker, 3)) == sorted([LARGE + b"odd", b"small", LARGE])
     assert stored(client, made) == []
+
+
+def test_nothing_of_any_kind_is_accepted_whose_body_is_gone(
+    broker: RedisBroker, client: Any, made: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for those of the default kind: all is stored once more."""
+
+    def gone(key: bytes, value: bytes, milliseconds: int) -> tuple[bytes, ...]:
+        del value, milliseconds
+        return pack_set(key + b"elsewhere", b"", 1)
+
+    monkeypatch.setattr(accepting, "pack_set", gone)
+    broker.enqueue([Outgoing(os.urandom(16), LARGE, 0.0, "mail", 1), Outgoing(os.urandom(16), b"small")])
+
+    assert sorted(taken(broker, 2)) == sorted([LARGE, b"small"])
+    assert [key for key in stored(client, made) if not key.endswith(b"elsewhere")] == []
 
 
 def test_one_that_is_retried_keeps_its_body(broker: RedisBroker, client: Any, made: Settings) -> None:

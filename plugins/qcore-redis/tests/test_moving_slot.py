@@ -151,7 +151,7 @@ def calls(state: Held) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
         "dead_letters": (("dead_letters",), ["0", 10]),
         "confirm": (("confirm",), [token, 90_000]),
         "counts": (("counts",), [time.time()]),
-        "enqueue": (("put", "enqueue"), put),
+        "enqueue": (("put", "enqueue"), [1, body, *put, 0, body, b""]),
         "enqueue_large": (("enqueue_large",), [1, body, b"\0small", codec.far_item(body)]),
         "exchange": (
             ("put", "leases", "results", "ended", "streams", "exchange"),

@@ -11,7 +11,7 @@ from qcore_plugin_support import count_of
 from qcore_redis import routes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from qcore.model import Outgoing
 
@@ -48,13 +48,27 @@ def owner_prefix(owner: bytes) -> bytes:
     return bytes([len(owner)]) + owner
 
 
-def words(messages: Sequence[Outgoing]) -> Iterator[bytes | int]:
-    """Yield the arguments of `put.lua` for each message."""
+def words(messages: Sequence[Outgoing], stored: Iterable[bytes] = ()) -> Iterator[bytes | int]:
+    """Yield the arguments of `put.lua` for each message.
+
+    Args:
+        messages: to be put in.
+        stored: the ids of the large bodies that are stored already.
+
+    """
+    ids = iter(stored)
     for message in messages:
         delay = max(0, round(message.delay * 1000))
         routed = message.queue or message.priority
         yield routes.route(message) + b"%d" % delay if routed else delay
-        yield os.urandom(BODY_ID) if len(message.body) > LARGE else b""
+        if len(message.body) <= LARGE:
+            yield b""
+        elif id_ := next(ids, b""):
+            yield id_
+            yield b""
+            continue
+        else:
+            yield os.urandom(BODY_ID)
         yield message.body
 
 

@@ -1,5 +1,5 @@
 -- Accept messages. ARGV from one index to another, for each its delay in milliseconds, behind its route if it
--- has one, the id of its body if that lies apart, and its body.
+-- has one, the id of its body if that lies apart, and its body, empty where it is stored already.
 local function put(from, to)
   local soonest = math.huge
   for i = from, to, 3 do
@@ -8,7 +8,7 @@ local function put(from, to)
     if id == '' then
       item = char(0) .. body
     else
-      call('SET', P .. 'b:' .. id, body)
+      if body ~= '' then call('SET', P .. 'b:' .. id, body) end
       item = char(2) .. id
     end
     local route
