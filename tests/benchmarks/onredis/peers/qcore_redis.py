@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -56,6 +55,9 @@ async def _hit_async(index: int) -> int:
 
 async def _job_async(kind: str, index: int, extra: str | float) -> int:
     """Do other work."""
+    # A program without coroutines does not import it.
+    import asyncio
+
     if rest := work.job(kind, index, extra):
         await asyncio.sleep(rest)
     return index
