@@ -113,7 +113,10 @@ class ErrorReporterContract(Contract):
     def test_what_is_no_task_reaches_the_tracker(
         self, new: MakeReporter, received: Callable[[], str]
     ) -> None:
-        """Begin to work in this process; called once, by its main thread. Then whatever comes is reported."""
+        """Begin to work in this process; called once, by its main thread, after its last fork.
+
+        Then whatever comes is reported.
+        """
         reporter = new()
         task = a_task(name="", id="", attempt=0, schedule="nightly")
 
@@ -186,6 +189,44 @@ class ErrorReporterContract(Contract):
         reporter.preload()
 
         assert threading.active_count() == before, "a thread is not in the workers, which are forked"
+
+    def test_what_is_handed_on_holds_nobody_up(self, new: MakeReporter, received: Callable[[], str]) -> None:
+        """Take what a worker's reporter has handed on; called in any thread of a supervisor, and brief.
+
+        What it cannot read it may raise for, which is counted as lost, and it goes on.
+        """
+        reporter = new()
+
+        def take() -> None:
+            for data in (b"", b"\xff" * 99):
+                with suppress(Exception):
+                    reporter.receive(data)
+
+        since = Stopwatch()
+        thread = threading.Thread(target=take)
+        thread.start()
+        thread.join(self.timeout)
+        self.soon(since)
+
+        reporter.report(a_report(a_task(), None, "the worker died of signal 9", kind="crash"))
+        reporter.flush(self.timeout)
+        assert "died of signal 9" in received()
+
+    def test_what_waits_for_nothing_is_not_flushed(
+        self, new: MakeReporter, received: Callable[[], str]
+    ) -> None:
+        """Return whether `flush` has anything to do; one that hears of failures alone is not asked.
+
+        Where it says that there is nothing, all has been sent.
+        """
+        reporter = new()
+        reporter.report(a_report(a_task(), None, "the worker died of signal 9", kind="crash"))
+        waits = reporter.waits()
+        assert isinstance(waits, bool), f"waits() returned {waits!r}, no bool"
+        if waits:
+            reporter.flush(self.timeout)
+
+        assert "died of signal 9" in received()
 
     def test_any_headers_are_judged(self, new: MakeReporter) -> None:
         """Return whether the hooks of a run are to be called; asked in the thread of the task, before it.
