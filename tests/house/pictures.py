@@ -20,7 +20,7 @@ _SHOWN: Final = (
     "drain, results stored, defaults",
     "latency p50",
     "latency p99",
-    "8 workers with Django and 40 models (PSS)",
+    "8 workers, Django, 40 models (PSS)",
     "kill -9 amid a task: runs again after",
 )
 

@@ -185,7 +185,7 @@ ROWS: Final = (
     Row("startup", "start-up to the first task", "calm", "startup", "s", 1.0),
     Row("memory", "idle memory of the tree (PSS)", "calm", "memory", "MB", 1.0),
     Row("further", "each further worker (PSS)", "wide", "each", "MB", 4, absolute=True),
-    Row("models", "8 workers with Django and 40 models (PSS)", "models", "memory", "MB", 0.5),
+    Row("models", "8 workers, Django, 40 models (PSS)", "models", "memory", "MB", 0.5),
     Row("idle", "idle CPU of the tree", "calm", "cpu", "%", 0.5, absolute=True),
     Row("idleredis", "idle CPU of Redis", "calm", "redis", "%"),
     Row("redis", "Redis CPU a task", "rush", "redis", "us"),
