@@ -47,16 +47,6 @@ def _filled(session: Session, places: int, seconds: float) -> dict[str, float]:
     return {"filled": count * seconds / places / taken * 100}
 
 
-def asyncs(session: Session) -> dict[str, float]:
-    """Drain coroutines that do nothing."""
-    last = session.count("count")
-    getattr(session.peer, "hits_bulk", session.peer.hits)(range(last))
-    session.peer.start()
-    session.until_hit(range(last), _TIMEOUT)
-    session.once()
-    return {"drain": session.steady(range(last))}
-
-
 def urgent(session: Session) -> dict[str, float]:
     """Return how long urgent tasks wait while all workers are busy and many others wait."""
     samples, low = session.count("samples"), session.count("low")

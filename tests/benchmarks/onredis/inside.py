@@ -39,7 +39,7 @@ SESSIONS: Final[Mapping[str, Callable[[Session], dict[str, float]]]] = {
     "deep": strain.deep,
     "coroutines": atonce.coroutines,
     "threads": atonce.threads,
-    "asyncs": atonce.asyncs,
+    "asyncs": rush.drained,
     "urgent": atonce.urgent,
 }
 

@@ -56,18 +56,14 @@ def _rate(count: int, run: Callable[[], None]) -> float:
 
 def stored(session: Session) -> dict[str, float]:
     """Drain with results stored."""
+    figures = drained(session)
     last = session.count("count")
-    enqueue = getattr(session.peer, "hits_bulk", session.peer.hits)
-    enqueue(range(last))
-    session.peer.start()
-    session.until_hit(range(last), _TIMEOUT)
     until(lambda: session.wire.stored() >= last, 10, f"storing {last} results", 0.1)
-    session.once()
-    return {"drain": session.steady(range(last))}
+    return figures
 
 
 def drained(session: Session) -> dict[str, float]:
-    """Drain without results."""
+    """Drain tasks that do nothing, functions or coroutines."""
     last = session.count("count")
     getattr(session.peer, "hits_bulk", session.peer.hits)(range(last))
     session.peer.start()
