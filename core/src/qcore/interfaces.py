@@ -750,7 +750,7 @@ class ErrorReporter(ABC):
     cluster: str = ""
     label: str = ""
     #: set before `preload` if it defines `receive`: has the supervisor's receive less than 64 KiB, and
-    #: returns at once; False = that cannot be done, for now or at all
+    #: returns at once; False = it cannot, because there is no supervisor or it reads too slowly
     hand_on: Callable[[bytes], bool] = staticmethod(lambda _: False)
     #: set before `preload`: counts so many reports as lost, and logs why; for those that were not raised
     lose: Callable[[str, int], None] = staticmethod(lambda _, __: None)
