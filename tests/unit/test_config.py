@@ -115,6 +115,8 @@ def test_defaults_are_the_documented_ones(plugins: Plugins) -> None:
         "max_crashes": 3,
         "unsigned_limit": 1000,
         "unsigned_ttl": 604_800.0,
+        "unknown_key_limit": 1_000_000,
+        "unknown_key_ttl": 7_776_000.0,
         "at_most_once": False,
         "renew_leases": True,
         "shutdown_timeout": 25.0,
@@ -328,6 +330,8 @@ WRONG = [
     ("coordination_store", "", "got ''; must be the name of a coordination store"),
     ("unsigned_limit", -2, f"got -2; {WHOLE} -1 or more; 0 keeps none, -1 all"),
     ("unsigned_ttl", 0, f"got 0; {SECONDS}, more than 0; leave it out for a week"),
+    ("unknown_key_limit", -2, f"got -2; {WHOLE} -1 or more; 0 keeps none, -1 all"),
+    ("unknown_key_ttl", 0, f"got 0; {SECONDS}, more than 0; leave it out for 90 days"),
     (
         "replay_window",
         -1,

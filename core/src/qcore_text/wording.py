@@ -10,6 +10,8 @@ from typing import Any
 HIDDEN = "***"
 #: a setting whose name contains one of these words is never shown
 _SECRET_NAME = re.compile(r"passw|secret|token|key|auth|dsn|credential", re.IGNORECASE)
+#: how many, and how long: what ends so is none, whatever it is about
+_NUMBERS = ("_limit", "_ttl")
 #: user and password of a URL; greedy, because a password may contain `@`
 _USERINFO = re.compile(r"(?<=://)[^/\s]*@")
 #: most characters of a value that a message shows
@@ -68,7 +70,7 @@ def counted(count: float, noun: str, plural: str = "") -> str:
 
 def is_secret(name: str) -> bool:
     """Return whether the value of a setting with this name is hidden."""
-    return bool(_SECRET_NAME.search(name))
+    return bool(_SECRET_NAME.search(name)) and not name.endswith(_NUMBERS)
 
 
 def shown(value: object, path: str = "") -> str:

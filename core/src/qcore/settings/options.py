@@ -177,6 +177,12 @@ class Options:
     unsigned_ttl: float | None = _set(
         seconds("leave it out for a week", above=0, none=None), default=604_800.0
     )
+    #: the same of those whose key is not in `secret_key`
+    unknown_key_limit: int = _set(integer(-1, "0 keeps none, -1 all", unit="messages"), default=1_000_000)
+    #: seconds; None = no limit
+    unknown_key_ttl: float | None = _set(
+        seconds("leave it out for 90 days", above=0, none=None), default=7_776_000.0
+    )
     #: acknowledge a task before it begins, so that it never runs twice
     at_most_once: bool = _set(flag(), default=False)
     #: extend the lease of a task that is still running

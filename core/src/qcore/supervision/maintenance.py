@@ -21,7 +21,7 @@ from qcore.supervision.orphans import Orphans
 from qcore.supervision.recovery import Recovery
 from qcore.supervision.relay import Relay
 from qcore.supervision.renewal import RENEWALS, Renewal, keep_permits
-from qcore.supervision.unsigned import UnsignedPruner
+from qcore.supervision.unsigned import dead_letter_bounds
 from qcore.tasks.limits import PERMIT_TTL
 from qcore_process.backoff import Backoff
 
@@ -44,8 +44,8 @@ _PUBLISH: Final = 5.0
 _POLL: Final = 1.0
 #: Seconds between two looks for tasks that may run only once, of clusters that died.
 _ORPHANS: Final = 30.0
-#: Seconds between two looks for dead letters that nobody signed.
-_UNSIGNED: Final = 30.0
+#: Seconds between two looks for dead letters that are too many.
+_BOUNDS: Final = 30.0
 
 
 #: Seconds before a backend is asked again after a failure: the shortest and the longest wait.
@@ -59,7 +59,7 @@ _MISSING: Final = 10.0
 class _PeriodicJob:
     """A call that is made again and again, whatever other jobs wait."""
 
-    def __init__(self, name: str, do: Callable[[], None], period: float, due: float) -> None:
+    def __init__(self, name: str, do: Callable[[], object], period: float, due: float) -> None:
         self.name = name
         self.do = do
         self.period = period
@@ -97,14 +97,14 @@ class Maintenance:
         self.control = ControlPoller(runtime, slots)
         self._closing = threading.Event()
         self._orphans = Orphans(runtime, self._recovery)
-        self._unsigned = UnsignedPruner(runtime.config)
+        self._bounds = dead_letter_bounds(runtime.config, runtime.envelope.key_ids)
         self._pruned_at = (-1, "")
         now = time.monotonic()
         self._periodic = (
             _PeriodicJob("permits", self._keep_permits, PERMIT_TTL / RENEWALS, now + PERMIT_TTL / RENEWALS),
             _PeriodicJob("control", lambda: self.control.poll(self._get_coordination()), _POLL, now),
             _PeriodicJob("orphans", self._end_orphans, _ORPHANS, now + _POLL),
-            _PeriodicJob("unsigned", self._prune_unsigned, _UNSIGNED, now + _UNSIGNED),
+            _PeriodicJob("bounds", lambda: self._bounds.prune(self._get_broker()), _BOUNDS, now + _BOUNDS),
         )
         self._renewal = Renewal(runtime, slots)
         self._relay = Relay(runtime)
@@ -219,7 +219,7 @@ class Maintenance:
         else:
             self._retry_at = time.monotonic() + self._backoff.next()
 
-    def _attempt(self, name: str, do: Callable[[], None]) -> bool:
+    def _attempt(self, name: str, do: Callable[[], object]) -> bool:
         """Make a call; return False if a backend does not answer."""
         text = ""
         answers, missing = True, 0.0
@@ -293,9 +293,6 @@ class Maintenance:
             status = self._memory.attach(status)
             body = self._runtime.status_sealer.seal(STATUS, msgspec.json.encode(status))
         broker.publish_status(status.id, body, _PUBLISH * 3)
-
-    def _prune_unsigned(self) -> None:
-        self._unsigned.prune(self._get_broker())
 
     def _prune(self) -> None:
         config = self._runtime.config
