@@ -156,6 +156,22 @@ def is_nothing(statement: ast.stmt) -> bool:
     )
 
 
+def test_no_attribute_is_computed_under_a_lock() -> None:
+    """`functools.cached_property` of Python 3.11 has one; a process forked meanwhile would wait for ever.
+
+    `qcore.lazy.cached` has none. A command has one thread, and may use either.
+    """
+    locked = [
+        f"{module.place}:{node.lineno}"
+        for module in [*wheel_modules(), *plugin_modules()]
+        for node in module.nodes
+        if isinstance(node, ast.ImportFrom) and node.module == "functools"
+        if any(name.name == "cached_property" for name in node.names) and "/cli/" not in module.place
+    ]
+
+    assert not locked, "\n".join(["", *locked])
+
+
 def test_nothing_is_left_unfinished() -> None:
     """No word in shipped code promises to come back later."""
     unfinished = [

@@ -5,13 +5,17 @@ from __future__ import annotations
 import enum
 import os
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import pytest
 
-from qcore import App, Config, QcoreError, Retry
+from qcore import App, Cluster, Config, QcoreError, Retry
 from qcore.errors import EncodeError, NotSupported, TaskFailed, TaskNameError
 from qcore.messages.head import decode_head
 from qcore.testing import captured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Foreign:
@@ -54,6 +58,18 @@ def double(number: int, *, plus: int = 0) -> int:
 def app() -> App:
     """Return an App on a queue of this process."""
     return App(Config.from_dict({"memory": {}}))
+
+
+@pytest.mark.parametrize("make", [App, Cluster])
+@pytest.mark.parametrize("given", [{"workers": 2}, "redis://localhost", "qcore.toml", App.task])
+def test_what_is_no_configuration_is_refused_where_it_is_given(
+    make: Callable[[object], object], given: object
+) -> None:
+    """A program that forgets Config.from_dict learns of it in its own line, and not in a process of ours."""
+    with pytest.raises(
+        TypeError, match=r"must be a Config, got a (dict|str|function); pass Config\.from_dict"
+    ):
+        make(given)
 
 
 def test_an_argument_that_cannot_be_written_is_named(app: App) -> None:

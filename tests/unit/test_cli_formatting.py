@@ -142,3 +142,14 @@ def test_columns_of_names_give_way_where_room_is_short() -> None:
         "cluste~rth-1  1234567  host-1~le.org",
         "cluste~rth-2        5  h",
     ]
+
+
+def test_a_sentence_in_a_column_is_visibly_cut() -> None:
+    """A single mark amid a sentence reads like a letter: no task 'sh~e'."""
+    reason = "failure in attempt 2: TaskNotFound: no task 'shop.prise': shop has no 'prise'; did you mean it?"
+
+    told = columns([("1", reason)], ("id", "reason"), soft=("reason",), max_width=90)
+
+    assert width(told[1]) <= 90
+    assert "..." in told[1]
+    assert "~" not in told[1]

@@ -23,7 +23,7 @@ from qcore.tasks.task import Job, Sender, Task, bind
 from qcore_names.identity import DeclaredNames
 from qcore_names.resolve import IMPORTING_MAIN, name_of
 from qcore_process.worker_hooks import DeclaresWorkerHooks
-from qcore_values.validators import text
+from qcore_values import validators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -51,7 +51,7 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
     """
 
     def __init__(self, config: Config | None = None, *, plugins: Plugins | None = None) -> None:
-        self._config, self._plugins = config, plugins
+        self._config, self._plugins = validators.config(config, Config), plugins
         #: at most one; no lock guards it, because a fork in the middle would leave the child's locked
         self._runtimes: dict[str, Runtime] = {}
         #: shared with the Apps of other queues, which are here by name
@@ -143,7 +143,7 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
         made = with_options(DEFAULT, options)
         check_repetition(self._config, made)
         if name is not None:
-            text("name", name)
+            validators.text("name", name)
             name_of(name)
 
         def declare(function: Callable[..., Any]) -> Task[..., Any]:

@@ -42,6 +42,7 @@ from qcore_names.resolve import IMPORTING_MAIN, Script, main_script, preload_of
 from qcore_process import interpreter
 from qcore_queues.names import known_as
 from qcore_text.wording import counted
+from qcore_values import validators
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +74,7 @@ class Cluster:
             plugins = plugins or config.plugins
             self._declaring = config.declared_schedules.modules
             config = config.config
-        self._config = config
+        self._config = validators.config(config, Config)
         self._plugins = plugins
         self._process: subprocess.Popen[bytes] | None = None
         self._control: Control | None = None

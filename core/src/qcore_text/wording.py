@@ -18,6 +18,13 @@ _USERINFO = re.compile(r"(?<=://)[^/\s]*@")
 _MAX_SHOWN = 60
 #: characters; shorter secrets are not hidden in messages, because common words would be hidden as well
 _MIN_SECRET = 4
+#: what systems and drivers say where nothing listens at an address, or no host has it
+_NOBODY = re.compile(
+    r"connection refused|no route to host|network is unreachable|name or service not known|name resolution"
+    r"|no address associated|failed to resolve|could not translate host|could not connect to the endpoint"
+    r"|no such file",
+    re.IGNORECASE,
+)
 
 
 class Typed:
@@ -139,6 +146,11 @@ def fault(path: str, value: str, what: str, origin: str = "") -> str:
     """Return the sentence for a bad value: setting, value as `shown`, what is wrong and what to do."""
     source = f" from {origin}" if origin else ""
     return f"{path}: got {value}{source}; {what}"
+
+
+def if_nobody_listens(text: str, setting: str) -> str:
+    """Return the end of a message: what to do if the text of an error says that nothing listens."""
+    return f"; start it, or correct {setting}" if _NOBODY.search(text) else ""
 
 
 def reason(error: BaseException) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
+
+_T = TypeVar("_T")
 
 #: The seconds of a hundred years: a clock that counts nanoseconds in eight bytes can still add them.
 MAX_SECONDS: Final = 3_155_760_000
@@ -62,6 +64,19 @@ def integer(name: str, value: object, *, least: int = 1) -> None:
     if not least <= value < 2**63:
         msg = f"{name} must be {least} or more, got {value!r:.{_MAX_SHOWN}}"
         raise ValueError(msg)
+
+
+def config(value: _T | None, kind: type) -> _T | None:
+    """Return a value that is None or a Config, which is the class `kind`.
+
+    Raises:
+        TypeError: it is not; the message does not show it, because there may be a secret in it.
+
+    """
+    if value is not None and not isinstance(value, kind):
+        msg = f"config must be a Config, got a {type(value).__name__}; pass Config.from_dict({{...}})"
+        raise TypeError(msg)
+    return value
 
 
 def refuse(name: str, kind: str, value: object, fix: str) -> NoReturn:

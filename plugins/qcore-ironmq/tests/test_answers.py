@@ -142,3 +142,4 @@ def test_no_outcome_is_unknown_where_no_connection_was_made() -> None:
             broker.enqueue([message()])
 
     assert "nevertheless" not in str(raised.value)
+    assert "; start it, or correct `iron_mq`" in str(raised.value)

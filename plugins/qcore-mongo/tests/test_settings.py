@@ -136,8 +136,10 @@ def test_a_password_is_not_shown() -> None:
 def test_a_server_that_does_not_listen_is_unavailable() -> None:
     """A server that does not listen now may do so later."""
     made = settings({"host": "127.0.0.1", "port": 1, "serverSelectionTimeoutMS": 200})
-    with pytest.raises(BackendUnavailable, match=r"127\.0\.0\.1:1/qcore: it does not answer"):
+    with pytest.raises(BackendUnavailable, match=r"127\.0\.0\.1:1/qcore: it does not answer") as told:
         MongoBroker(made).ping()
+
+    assert "; start it, or correct `mongo`" in str(told.value)
 
 
 def test_a_closed_broker_says_so(alone: Any) -> None:

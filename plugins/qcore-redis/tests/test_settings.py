@@ -103,7 +103,7 @@ def test_a_mistyped_key_is_told() -> None:
 def test_nobody_there_is_unavailable(free_ports: tuple[int, int]) -> None:
     """A server that does not listen may do so later."""
     made = Settings(name="q", sections={"redis": RedisSettings(port=free_ports[0])})
-    with pytest.raises(BackendUnavailable, match="does not answer"):
+    with pytest.raises(BackendUnavailable, match=r"does not answer: .*; start it, or correct `redis`"):
         RedisBroker(made).ping()
 
 
@@ -243,4 +243,4 @@ def test_the_command_line_says_what_to_do_when_it_does_not_answer(tmp_path: Path
 
     assert ended.returncode == 69
     assert "does not answer: " in ended.stderr
-    assert "start it, or correct its address; `qcore doctor` names the file that has it" in ended.stderr
+    assert "start it, or correct `redis`; `qcore doctor` names the file that has it" in ended.stderr

@@ -347,6 +347,8 @@ def test_a_wrong_url_is_reported_without_its_password(url: str, said: str) -> No
 
     assert said in str(caught.value)
     assert "s3cret" not in repr(caught.value)
+    if "does not answer" in said:
+        assert "; start it, or correct `sql.url`" in str(caught.value)
 
 
 def test_a_closed_broker_says_so(broker: SqlBroker) -> None:

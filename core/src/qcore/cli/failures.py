@@ -38,7 +38,8 @@ def explain(error: BaseException) -> int:
         case BackendUnavailable() if "does not answer" in str(error):
             # The commonest reason is that it was not started, or listens elsewhere.
             doctor = wording.typed("doctor")
-            where = f"start it, or correct its address; `{doctor}` names the file that has it"
+            todo = "" if "; start it" in str(error) else "start it, or correct its address; "
+            where = f"{todo}`{doctor}` names the file that has it"
             return _complain(f"{error}; {where}", exit_of(error), error)
         case QcoreError():
             return _complain(str(error), exit_of(error), error)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 #: Cells a column is left with at least, where room is short.
 _SOFTEST: Final = 8
+#: Cells from which on a column holds sentences, and no names.
+_SENTENCE: Final = 40
 
 
 def shown(value: object) -> str:
@@ -153,7 +155,8 @@ def _narrow(widths: list[int], soft: Sequence[int], max_width: int) -> None:
 
 
 def _set(cell: str, max_width: int, end: bool) -> str:
-    text = cut_within(cell, max_width, "~")
+    # A name that is cut is short; in a sentence one mark would be taken for a letter.
+    text = cut_within(cell, max_width, "~" if max_width < _SENTENCE else "...")
     blanks = " " * (max_width - width(text))
     return f"{blanks}{text}" if end else f"{text}{blanks}"
 

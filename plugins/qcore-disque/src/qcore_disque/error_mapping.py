@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from qcore.errors import BackendRejected, BackendUnavailable
+from qcore_text.wording import if_nobody_listens
 
 if TYPE_CHECKING:
     from qcore.errors import BackendError
@@ -51,6 +52,7 @@ def is_of_node(error: BaseException) -> bool:
 def lost(error: BaseException, nodes: str, *, unknown_outcome: str = "") -> BackendUnavailable:
     """Return the error to raise when no node answers, or an answer is lost."""
     message = str(error) or type(error).__name__
+    message += if_nobody_listens(message, "`disque_nodes`")
     return BackendUnavailable(
         f"disque at {nodes} does not answer: {message}{unknown_outcome and '; '}{unknown_outcome}"[:500]
     )

@@ -17,6 +17,7 @@ from qcore_ironmq import deadline
 from qcore_ironmq.keystone import Keystone
 from qcore_ironmq.proxy import Proxy
 from qcore_plugin_support import call_limit
+from qcore_text.wording import if_nobody_listens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,7 +160,8 @@ class Client:
         except _LOST as exc:
             unknown_outcome = unknown_outcome and not isinstance(exc, _UNSENT)
             addition = f"; {_UNKNOWN_OUTCOME}" if unknown_outcome else ""
-            text = f"IronMQ at {self.title} does not answer: {exc}{addition}"
+            todo = if_nobody_listens(str(exc), "`iron_mq`")
+            text = f"IronMQ at {self.title} does not answer: {exc}{todo}{addition}"
             raise BackendUnavailable(text[:500]) from exc
 
     def _ask_keystone(self, url: str, data: bytes) -> urllib3.BaseHTTPResponse:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pymongo import errors
 
 from qcore.errors import BackendRejected, BackendUnavailable, PayloadTooLarge
+from qcore_text.wording import if_nobody_listens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,8 +54,9 @@ def read(error: errors.PyMongoError, address: str, *, if_unknown: str = "") -> B
             why = "an index is missing; it will be created again"
         elif isinstance(error, errors.OperationFailure) and not codes:
             why = "its primary is changing"
+        text, todo = _text(error), if_nobody_listens(_text(error), "`mongo`")
         return BackendUnavailable(
-            f"mongodb at {address}: {why} ({_text(error)}){if_unknown and '; '}{if_unknown}"
+            f"mongodb at {address}: {why} ({text}){todo}{if_unknown and '; '}{if_unknown}"
         )
     if isinstance(error, errors.InvalidURI):
         # its text may contain the password

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, propagate, trace
@@ -110,6 +109,9 @@ class _Instruments:
         #: the span of each schedule that was fired last in this process
         self.fired: dict[str, SpanContext] = {}
         self._tracing: _Tracing | None = None
+        #: what counts tasks that are enqueued
+        self.sent = _Sent()
+        os.register_at_fork(after_in_child=self.sent.forget)
 
     def remember(self, schedule: str, span: SpanContext) -> None:
         """Keep the span that has sent the task of a schedule, for the next one to link to."""
@@ -123,13 +125,6 @@ class _Instruments:
         provider, found = trace.get_tracer_provider(), self._tracing
         if found is None or found.provider is not provider:
             found = self._tracing = _Tracing(provider)
-        return found
-
-    @cached_property
-    def sent(self) -> _Sent:
-        """What counts tasks that are enqueued."""
-        found = _Sent()
-        os.register_at_fork(after_in_child=found.forget)
         return found
 
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendRejected, BackendUnavailable
+from qcore_text.wording import if_nobody_listens
 
 if TYPE_CHECKING:
     from qcore.errors import BackendError
@@ -88,6 +89,7 @@ def redirection(error: BaseException) -> tuple[str, str]:
 def lost(error: BaseException, address: str, *, unknown_outcome: str = "") -> BackendUnavailable:
     """Return the error to raise when the connection is gone."""
     message = str(error) or type(error).__name__
+    message += if_nobody_listens(message, "`redis`")
     return BackendUnavailable(
         f"redis at {address} does not answer: {message}{unknown_outcome and '; '}{unknown_outcome}"[:500]
     )

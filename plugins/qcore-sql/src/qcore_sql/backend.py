@@ -5,10 +5,10 @@ from __future__ import annotations
 import select
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from qcore.errors import BackendRejected, NotSupported
+from qcore.lazy import cached
 from qcore_text.wording import typed
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Backend(ABC):
     #: what else creates the tables
     or_else: str = ", or allow their creation with `sql.create_tables`"
 
-    @cached_property
+    @cached
     def init(self) -> str:
         """The command that creates the tables, for messages."""
         return typed("sql init")

@@ -12,6 +12,7 @@ from pymysql.constants import CLIENT, SERVER_STATUS  # type: ignore[import-untyp
 from qcore.errors import BackendRejected, BackendUnavailable, PayloadTooLarge
 from qcore_sql.backend import Backend, Raw, refused
 from qcore_sql.session import Session
+from qcore_text.wording import if_nobody_listens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,7 +212,8 @@ class MariaDb(Backend):
             return BackendRejected(f"mariadb at {address} lacks a table: {text}; run {self.init}")
         if number in _TRANSIENT or self.is_lost(error):
             why = _TRANSIENT.get(number, "it does not answer")
-            return BackendUnavailable(f"mariadb at {address}: {why} ({text})")
+            todo = if_nobody_listens(text, self.setting)
+            return BackendUnavailable(f"mariadb at {address}: {why} ({text}){todo}")
         return BackendRejected(f"mariadb at {address} refuses: {text}")
 
 

@@ -14,6 +14,7 @@ from qcore_sql.backend import Backend, Raw, refused
 from qcore_sql.lent import LentCursor
 from qcore_sql.postgresql_wait import Connection, Listener
 from qcore_sql.session import Session
+from qcore_text.wording import if_nobody_listens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,7 +222,8 @@ class PostgreSql(Backend):
             return BackendRejected(f"postgresql at {address} lacks a table: {text}; run {self.init}")
         if code in _TRANSIENT or code[:2] in _TRANSIENT_CLASSES or self.is_lost(error):
             why = _TRANSIENT.get(code, "it does not answer")
-            return BackendUnavailable(f"postgresql at {address}: {why} ({text})")
+            todo = if_nobody_listens(text, self.setting)
+            return BackendUnavailable(f"postgresql at {address}: {why} ({text}){todo}")
         return BackendRejected(f"postgresql at {address} refuses: {text}")
 
 

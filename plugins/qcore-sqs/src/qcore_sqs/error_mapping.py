@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore import exceptions as boto  # type: ignore[import-untyped]  # it comes without types
 
 from qcore.errors import BackendRejected, BackendUnavailable, PayloadTooLarge
+from qcore_text.wording import if_nobody_listens
 
 if TYPE_CHECKING:
     from qcore.errors import BackendError
@@ -142,7 +143,9 @@ def from_failure(error: boto.BotoCoreError, address: str, if_unknown: str = "") 
     if isinstance(error, boto.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return BackendRejected(f"SQS at {address} is not trusted: {_text(error)}; see AWS_CA_BUNDLE"[:500])
     kind = BackendUnavailable if isinstance(error, _UNSENT) else AnswerLost
-    return kind(f"SQS at {address} does not answer: {_text(error)}{if_unknown and '; '}{if_unknown}"[:500])
+    text = _text(error)
+    text += if_nobody_listens(text, "`sqs`")
+    return kind(f"SQS at {address} does not answer: {text}{if_unknown and '; '}{if_unknown}"[:500])
 
 
 def safe_cause(error: boto.BotoCoreError) -> boto.BotoCoreError | None:
