@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +16,7 @@ from qcore.model import Action, Settlement
 from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.task import bind
 from qcore_django import app
-from qcore_django.admin import stored
+from qcore_django.admin import batches
 from qcore_django.models import DeadLetter, Failure, OrmQ, Success, queued
 from qcore_django.models import task as results
 from qcore_django.tasks import async_task
@@ -132,7 +134,7 @@ def test_an_action_takes_as_many_queries_for_each_batch(
 ) -> None:
     """However many objects a batch has: none has a query of its own."""
     model, action, make, most = ACTIONS[name]
-    monkeypatch.setattr(stored, "BATCH", 20)
+    monkeypatch.setattr(batches, "BATCH", 20)
     make(61)
     manager = {"success": Success, "failure": Failure, "ormq": OrmQ, "deadletter": DeadLetter}[model].objects
     first = manager.values_list("pk", flat=True)[0]
@@ -148,20 +150,81 @@ def test_an_action_takes_as_many_queries_for_each_batch(
     assert len(queries) <= 40 + 4 * most, [one["sql"][:90] for one in queries.captured_queries]
 
 
+def go_on(client: Client, page: Any) -> list[str]:
+    """Send what a page sends by itself until the action has ended; return what it said each time."""
+    told = []
+    while 'id="q-going-on"' in (text := text_of(page)):
+        told += re.findall(r'<p class="q-so-far">(.*?)</p>', text)
+        fields: dict[str, list[str]] = {}
+        for name, value in re.findall(r'<input type="hidden" name="(\w+)" value="(.*?)">', text):
+            fields.setdefault(name, []).append(unescape(value))
+        address = str(page.request["PATH_INFO"])
+        page = client.post(f"{address}?{page.request['QUERY_STRING']}", fields, follow=True)
+    return [*told, *said(page)]
+
+
+def test_an_action_takes_no_longer_than_a_server_waits(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page sends itself again for the rest, and each object is met once, whatever ends meanwhile."""
+    monkeypatch.setattr(batches, "BATCH", 2)
+    monkeypatch.setattr(batches, "SPAN", 0.0)
+    for number in range(5):
+        async_task(site_tasks.add, number, 1)
+    keys = [one.pk for one in Success.objects.all()]
+    with override_settings(Q_CLUSTER={**CLUSTER, "sync": False}):
+        first = act(client, "success", "resubmit", keys[:1], select_across="1")
+        async_task(site_tasks.add, 7, 1, sync=True)
+        told = go_on(client, first)
+        args = sorted(one.args()[0] for one in OrmQ.objects.all())
+        asked = act(client, "success", "delete_selected", keys[:1], select_across="1")
+        gone = go_on(
+            client, act(client, "success", "delete_selected", keys[:1], select_across="1", post="yes")
+        )
+
+    assert args == [0, 1, 2, 3, 4]
+    assert told == [
+        "2 successful tasks resubmitted so far.",
+        "4 successful tasks resubmitted so far.",
+        "5 successful tasks resubmitted.",
+    ]
+    assert "q-going-on" not in text_of(asked)
+    assert gone[-1] == "6 successful tasks deleted."
+    assert not Success.objects.exists()
+
+
+def test_the_rest_of_an_action_keeps_filters_choice_and_reasons(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a piece could not do is said in the end; nothing beyond the choice is met."""
+    monkeypatch.setattr(batches, "BATCH", 1)
+    monkeypatch.setattr(batches, "SPAN", 0.0)
+    with override_settings(Q_CLUSTER={**CLUSTER, "keep_arguments": False}):
+        lost = [async_task(site_tasks.add, number, 1, group="g") for number in range(2)]
+    kept = [async_task(site_tasks.add, number, 1, group="g") for number in range(2)]
+    async_task(site_tasks.add, 9, 1, group="h")
+    why = "1 task not resubmitted: the arguments are not stored, or cannot be read here."
+    with override_settings(Q_CLUSTER={**CLUSTER, "sync": False}):
+        data = {"action": "resubmit", "_selected_action": kept[:1], "index": "0", "select_across": "1"}
+        across = go_on(client, client.post(url("success", "?group=g"), data, follow=True))
+        chosen = go_on(client, act(client, "success", "resubmit", [kept[0], lost[0]]))
+
+    assert across[-2:] == ["2 successful tasks resubmitted.", why]
+    assert chosen[-2:] == ["1 successful task resubmitted.", why]
+    assert [one.group() for one in OrmQ.objects.all()] == ["g"] * 3
+
+
 @pytest.mark.further
 def test_an_action_ends_with_a_hundred_thousand_objects(client: Client) -> None:
-    """It says that there are more, and may be repeated."""
+    """However many they are, and in as many requests as it takes."""
     async_task(site_tasks.add, 1, 1)
     copy_results("site_tasks.add", 100_500)
     first = Success.objects.values_list("pk", flat=True)[0]
 
-    page = act(client, "success", "delete_selected", [first], select_across="1", post="yes")
+    told = go_on(client, act(client, "success", "delete_selected", [first], select_across="1", post="yes"))
 
-    assert said(page) == [
-        "100,000 successful tasks deleted.",
-        "There are more than 100,000 of them; repeat the action for the others.",
-    ]
-    assert Success.objects.count() == 501
+    assert told[-1] == "100,501 successful tasks deleted."
+    assert not Success.objects.exists()
 
 
 def test_a_page_says_what_it_cannot_show(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

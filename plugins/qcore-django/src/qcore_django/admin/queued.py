@@ -15,6 +15,7 @@ from django.utils.timesince import timesince, timeuntil
 from qcore.errors import ConfigError, EnvelopeError, QueueMissing
 from qcore.messages.sealer import STATUS
 from qcore.status import ClusterStatus
+from qcore_django.admin.batches import in_batches
 from qcore_django.admin.results import bar, brief, shown
 from qcore_django.admin.stored import StoredAdmin, by_queue, short
 from qcore_django.models import places
@@ -150,7 +151,7 @@ class OrmQAdmin(MessageAdmin):
         return "leased by a worker" if message.token is not None else f"delayed, {timeuntil(message.lock)}"
 
     @admin.action(permissions=["act"], description="Run delayed tasks now")
-    def run_now(self, request: Any, queryset: Any) -> None:
+    def run_now(self, request: Any, queryset: Any) -> Any:
         """Have delayed messages delivered now."""
 
         def act(some: Sequence[Any]) -> tuple[int, str]:
@@ -159,10 +160,10 @@ class OrmQAdmin(MessageAdmin):
             count = rows.update(lock=now)
             return count, "" if count == len(some) else "Tasks that are not delayed stay as they are."
 
-        self.in_batches(request, queryset, "made ready", act)
+        return in_batches(self, request, queryset, "made ready", act)
 
     @admin.action(permissions=["act"], description="Cancel selected tasks")
-    def cancel(self, request: Any, queryset: Any) -> None:
+    def cancel(self, request: Any, queryset: Any) -> Any:
         """Cancel tasks: what waits is removed, what runs is interrupted."""
 
         def act(some: Sequence[Any]) -> tuple[int, str]:
@@ -172,7 +173,7 @@ class OrmQAdmin(MessageAdmin):
                 count += sum(app.for_cluster(queue).cancel_many(ids))
             return count, "" if count == len(some) else "Others have ended, or cannot be read: delete these."
 
-        self.in_batches(request, queryset, "cancelled", act)
+        return in_batches(self, request, queryset, "cancelled", act)
 
     def delete_some(self, some: Sequence[Any]) -> int:
         """Remove messages, whatever is in them."""
@@ -208,7 +209,7 @@ class DeadLetterAdmin(MessageAdmin):
         return timesince(letter.died)
 
     @admin.action(permissions=["act"], description="Requeue selected dead letters")
-    def requeue(self, request: Any, queryset: Any) -> None:
+    def requeue(self, request: Any, queryset: Any) -> Any:
         """Enqueue dead letters again; their attempts are counted from zero."""
         from qcore.cli.dead_letters import requeue_all  # noqa: PLC0415 - it is a command, with all it needs
 
@@ -220,7 +221,7 @@ class DeadLetterAdmin(MessageAdmin):
                     count += requeue_all(runtime, broker, [one.native for one in letters])
             return count, ""
 
-        self.in_batches(request, queryset, "requeued", act)
+        return in_batches(self, request, queryset, "requeued", act)
 
     def delete_some(self, some: Sequence[Any]) -> int:
         """Drop dead letters."""

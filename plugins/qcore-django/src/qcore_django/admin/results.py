@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from qcore.errors import DecodeError, EnvelopeError
+from qcore_django.admin.batches import in_batches
 from qcore_django.admin.resubmit import resubmit
 from qcore_django.admin.stored import StoredAdmin, by_queue, short
 from qcore_django.models import places
@@ -91,9 +92,9 @@ class TaskAdmin(StoredAdmin):
         return count
 
     @admin.action(permissions=["act"], description="Resubmit selected tasks to queue")
-    def resubmit(self, request: Any, queryset: Any) -> None:
+    def resubmit(self, request: Any, queryset: Any) -> Any:
         """Enqueue the calls of tasks once more."""
-        self.in_batches(request, queryset, "resubmitted", resubmit)
+        return in_batches(self, request, queryset, "resubmitted", resubmit)
 
     # -- columns --------------------------------------------------------------------------------
 
@@ -186,9 +187,9 @@ class FailureAdmin(TaskAdmin):
         return brief(text)
 
     @admin.action(permissions=["act"], description="Resubmit selected tasks to queue, and delete them here")
-    def resubmit(self, request: Any, queryset: Any) -> None:
+    def resubmit(self, request: Any, queryset: Any) -> Any:
         """Enqueue the calls of tasks once more, and delete their results."""
-        self.in_batches(request, queryset, "resubmitted", lambda some: resubmit(some, forget=True))
+        return in_batches(self, request, queryset, "resubmitted", lambda some: resubmit(some, forget=True))
 
 
 def bar(progress: Any) -> str:

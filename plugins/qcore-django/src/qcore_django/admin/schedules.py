@@ -17,6 +17,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 
 from qcore.errors import QcoreError
+from qcore_django.admin.batches import in_batches
 from qcore_django.admin.stored import StoredAdmin, short
 from qcore_django.models import Schedule, Task, native
 from qcore_django.models.schedule import link_to
@@ -245,7 +246,7 @@ class ScheduleAdmin(StoredAdmin):
 
     # -- actions --------------------------------------------------------------------------------
 
-    def _each(self, request: Any, queryset: Any, done: str, act: Callable[[str], object]) -> None:
+    def _each(self, request: Any, queryset: Any, done: str, act: Callable[[str], object]) -> Any:
         def one_by_one(some: Sequence[Any]) -> tuple[int, str]:
             count, why = 0, ""
             for one in some:
@@ -256,22 +257,22 @@ class ScheduleAdmin(StoredAdmin):
                     why = why or str(exc)
             return count, why
 
-        self.in_batches(request, queryset, done, one_by_one)
+        return in_batches(self, request, queryset, done, one_by_one)
 
     @admin.action(permissions=["act"], description="Run selected schedules now")
-    def run_now(self, request: Any, queryset: Any) -> None:
+    def run_now(self, request: Any, queryset: Any) -> Any:
         """Enqueue their tasks now; their slots stay as they are."""
-        self._each(request, queryset, "run", app.schedules.run)
+        return self._each(request, queryset, "run", app.schedules.run)
 
     @admin.action(permissions=["act"], description="Pause selected schedules")
-    def pause(self, request: Any, queryset: Any) -> None:
+    def pause(self, request: Any, queryset: Any) -> Any:
         """Have them fire no slots until they are resumed."""
-        self._each(request, queryset, "paused", app.schedules.pause)
+        return self._each(request, queryset, "paused", app.schedules.pause)
 
     @admin.action(permissions=["act"], description="Resume selected schedules")
-    def resume(self, request: Any, queryset: Any) -> None:
+    def resume(self, request: Any, queryset: Any) -> Any:
         """Have them fire again; the slots they have missed are skipped."""
-        self._each(request, queryset, "resumed", app.schedules.resume)
+        return self._each(request, queryset, "resumed", app.schedules.resume)
 
 
 class PreviewForm(forms.Form):

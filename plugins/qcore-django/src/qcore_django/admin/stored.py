@@ -4,43 +4,29 @@
 
 from __future__ import annotations
 
-import contextlib
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, connections
-from django.db.transaction import atomic
+from django.db import DatabaseError
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import capfirst
 
 from qcore.errors import QcoreError
+from qcore_django.admin.batches import in_batches, named
+from qcore_django.admin.errors import explained, savepoint
 from qcore_django.admin.filters import FILTERS
 from qcore_django.admin.paging import BoundedPaginator, StoredChangeList
 from qcore_django.models import places
-from qcore_django.models.conditions import wanted
 from qcore_django.shared import app
-from qcore_text.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
-
-#: objects with which an action is done at once
-BATCH: Final = 500
-#: objects of one action; with more it is to be repeated
-LIMIT: Final = 100_000
-
-
-class Batch(Protocol):
-    """Does something with some objects; returns with how many, and why not with the others."""
-
-    def __call__(self, some: Sequence[Any], /) -> tuple[int, str]:
-        """Do it."""
 
 
 def guarded(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,7 +35,7 @@ def guarded(view: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(view)
     def answer(self: StoredAdmin, request: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            with _savepoint():
+            with savepoint():
                 response = view(self, request, *args, **kwargs)
                 if isinstance(response, TemplateResponse):
                     # rows are read here at the latest
@@ -59,28 +45,6 @@ def guarded(view: Callable[..., Any]) -> Callable[..., Any]:
             return self.unavailable(request, explained(exc))
 
     return answer
-
-
-@contextlib.contextmanager
-def _savepoint() -> Iterator[None]:
-    """Keep an error of a database from breaking the transactions of the request."""
-    with contextlib.ExitStack() as stack:
-        for one in connections.all(initialized_only=True):
-            if one.in_atomic_block:
-                stack.enter_context(atomic(using=one.alias))
-        yield
-
-
-def explained(error: Exception) -> str:
-    """Return what is wrong with a store; qcore's own look at it says more than the database did."""
-    if not isinstance(error, QcoreError):
-        try:
-            with app.runtime.brokers.connection() as broker:
-                broker.ping()
-                broker.size()
-        except QcoreError as exc:
-            return str(exc)
-    return str(error)
 
 
 class StoredAdmin(admin.ModelAdmin):
@@ -165,7 +129,7 @@ class StoredAdmin(admin.ModelAdmin):
     def _left_out(self) -> str:
         """Return how many objects no page leads to, by their queue; empty if there are none."""
         left = self.model.left_out() if self.more_text else {}
-        said = [f"{self._named(count)} of {queue}" for queue, count in left.items()]
+        said = [f"{named(self, count)} of {queue}" for queue, count in left.items()]
         return f"{', '.join(said)} {'is' if [*left.values()] == [1] else 'are'}" if said else ""
 
     @guarded
@@ -198,45 +162,6 @@ class StoredAdmin(admin.ModelAdmin):
 
     # -- actions --------------------------------------------------------------------------------
 
-    def in_batches(self, request: Any, queryset: Any, done: str, act: Batch) -> None:
-        """Do something with all chosen objects, in batches, and say with how many it was done.
-
-        Args:
-            request: of the action.
-            queryset: the chosen objects.
-            done: what has become of them, such as `resubmitted`.
-            act: does it with at most `BATCH` objects.
-
-        """
-        keys = list(queryset.values_list("pk", flat=True)[: LIMIT + 1])
-        count, whys, problem = 0, list[str](), ""
-        column = self.queue_column
-        within = (
-            {} if not column else {f"{column}__in": wanted(queryset.query.where, column) or places.queues()}
-        )
-        for start in range(0, min(len(keys), LIMIT), BATCH):
-            some = list(self.model._default_manager.filter(pk__in=keys[start : start + BATCH], **within))
-            try:
-                changed, why = act(some)
-            except (QcoreError, DatabaseError) as exc:
-                problem = explained(exc)
-                break
-            count += changed
-            whys += [why] if why and why not in whys else []
-        if count or not (whys or problem):
-            self.message_user(request, f"{self._named(count)} {done}.", messages.SUCCESS)
-        for why in whys:
-            self.message_user(request, why, messages.WARNING)
-        if problem:
-            text = f"{done.capitalize()}: {count} of {min(len(keys), LIMIT)}, the others not: {problem}"
-            self.message_user(request, text, messages.ERROR)
-        elif len(keys) > LIMIT:
-            text = f"There are more than {LIMIT:,} of them; repeat the action for the others."
-            self.message_user(request, text, messages.WARNING)
-
-    def _named(self, count: int) -> str:
-        return counted(count, str(self.opts.verbose_name).lower())
-
     def sure(self, request: Any, queryset: Any, action: str, question: str) -> TemplateResponse | None:
         """Return a page that asks, None if the user has confirmed it there."""
         if request.POST.get("post"):
@@ -263,7 +188,7 @@ class StoredAdmin(admin.ModelAdmin):
         title = str(self.opts.verbose_name_plural).lower()
         page = self.sure(request, queryset, "delete_selected", f"Delete these {title} for good?")
         if page is None:
-            self.in_batches(request, queryset, "deleted", lambda some: (self.delete_some(some), ""))
+            return in_batches(self, request, queryset, "deleted", lambda some: (self.delete_some(some), ""))
         return page
 
     def delete_some(self, some: Sequence[Any]) -> int:

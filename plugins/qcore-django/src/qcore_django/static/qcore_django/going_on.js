@@ -1,0 +1,3 @@
+'use strict';
+// Asks for the rest of an action.
+document.getElementById('q-going-on').submit();
