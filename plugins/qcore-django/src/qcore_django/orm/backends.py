@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+import pymysql  # type: ignore[import-untyped]  # it has none
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
@@ -59,6 +60,10 @@ class OfSite:
         """Return a connection of Django's that is not opened and that nobody else has."""
         return connections.create_connection(self.alias)
 
+    def own(self, error: Exception) -> Exception:
+        """Return an error of the site's driver as one of ours."""
+        return error
+
     def parameters(self, wrapper: BaseDatabaseWrapper) -> dict[str, Any]:
         """Return the parameters of the driver's `connect`, read anew: a password may have changed.
 
@@ -93,6 +98,14 @@ class OrmPostgreSql(OfSite, PostgreSql):
 
 class OrmMariaDb(OfSite, MariaDb):
     """MariaDB or MySQL by PyMySQL, whatever driver the site uses."""
+
+    def own(self, error: Exception) -> Exception:
+        """Return an error of mysqlclient as that of PyMySQL, which has the same name and number."""
+        if isinstance(error, self.error):
+            return error
+        found: Any = getattr(pymysql, type(error).__name__, None)
+        known = isinstance(found, type) and issubclass(found, self.error)
+        return found(*error.args) if known else error
 
     def connect(self, address: Address) -> Raw:
         """Open a connection; each statement is a transaction of its own unless one is begun."""

@@ -132,7 +132,8 @@ class OrmDatabase(Database):
                 " can be part of it; leave its block `with atomic():` first"
             ) from exc
         except Error as exc:
-            original = exc.__cause__ if isinstance(exc.__cause__, Exception) else exc
+            backend: Any = self._backend
+            original = backend.own(exc.__cause__ if isinstance(exc.__cause__, Exception) else exc)
             if not (is_free and isinstance(original, self._backend.error)):
                 raise self.error_of(original) from exc
             if self._backend.is_lost(original):
