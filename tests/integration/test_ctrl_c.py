@@ -61,6 +61,42 @@ def test_ctrl_c_while_the_users_module_is_imported(tmp_path: Path) -> None:
     assert ended.stderr.endswith("qcore: interrupted\n")
 
 
+#: a command amid whose clean-up Ctrl-C comes; a process forked from it does the same for itself
+DESTRUCTOR = """
+import os, signal, qcore.cli
+
+class Cleaned:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        len("Python looks for signals between two steps")
+
+def command(begin):
+    begin()
+    child = os.fork()
+    if child == 0:
+        Cleaned()
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    Cleaned()
+    print("it went on")
+
+qcore.cli.main = command
+from qcore_command.start import main; main()
+"""
+
+
+def test_ctrl_c_amid_a_destructor_is_not_dropped() -> None:
+    """Python drops what is raised there and goes on; whoever pressed it would have to press it again."""
+    ended = subprocess.run(
+        [sys.executable, "-c", DESTRUCTOR], capture_output=True, text=True, check=False, timeout=100
+    )
+
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr.endswith("qcore: interrupted\n")
+    # that of the child, which is a worker or what its task started: its own affair
+    assert ended.stderr.count("Exception ignored") == 1
+
+
 #: a program that starts a cluster, and lets Ctrl-C through or reports it
 PROGRAM = """
 import sys

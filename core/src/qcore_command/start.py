@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import NoReturn
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: exit code of what Ctrl-C has interrupted
 _INTERRUPTED = 130
@@ -29,6 +34,15 @@ def main() -> None:
 
 def _raise_again() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.unraisablehook = partial(_unraisable, sys.unraisablehook, os.getpid())
+
+
+def _unraisable(otherwise: Callable[[Any], object], pid: int, what: Any) -> None:  # noqa: ANN401 - of sys
+    # A KeyboardInterrupt amid a destructor or the callback of a weak reference is dropped. Processes that
+    # are forked from this one have their own.
+    if what.exc_type is KeyboardInterrupt and os.getpid() == pid:
+        _interrupted()
+    otherwise(what)
 
 
 def _interrupted(*_: object) -> NoReturn:
