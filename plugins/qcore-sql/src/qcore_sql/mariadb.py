@@ -11,6 +11,7 @@ from pymysql.constants import CLIENT, SERVER_STATUS  # type: ignore[import-untyp
 
 from qcore.errors import BackendRejected, BackendUnavailable, PayloadTooLarge
 from qcore_sql.backend import Backend, Raw, refused
+from qcore_sql.mariadb_wait import Connection
 from qcore_sql.session import Session
 from qcore_text.wording import if_nobody_listens
 
@@ -84,7 +85,7 @@ class MariaDb(Backend):
     def connect(self, address: Address) -> Raw:
         """Open a connection; each statement is a transaction of its own unless one is begun."""
         seconds = address.settings.timeout
-        connection = pymysql.connect(
+        connection = Connection(
             autocommit=True,
             charset="utf8mb4",
             read_timeout=seconds,
