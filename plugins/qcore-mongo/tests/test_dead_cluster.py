@@ -1,0 +1,16 @@
+"""Tasks that may run only once, of a cluster that was killed as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qcore_testing.dead_cluster import check_a_dead_cluster_leaves_no_task_behind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_dead_cluster_leaves_no_task_behind(replicated: Any, database: str, tmp_path: Path) -> None:
+    """The next cluster of a queue in MongoDB settles them."""
+    settings = {"name": "kit", "mongo": replicated.settings, "mongo_db": database}
+    check_a_dead_cluster_leaves_no_task_behind(settings, tmp_path)

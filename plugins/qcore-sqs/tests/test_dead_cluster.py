@@ -1,0 +1,26 @@
+"""Tasks that may run only once, of a cluster that was killed as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qcore_testing.dead_cluster import check_a_dead_cluster_leaves_no_task_behind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_dead_cluster_leaves_no_task_behind(sqs: Any, tmp_path: Path) -> None:
+    """The next cluster of a queue at SQS settles them, by the results beside it."""
+    settings = {
+        "name": "dead",
+        "sqs": {
+            "aws_region": "eu-west-1",
+            "aws_access_key_id": "id-of-these-tests",
+            "aws_secret_access_key": "secret-of-these-tests",
+            "endpoint_url": sqs.url,
+        },
+        "result_store": "sqlite",
+        "sqlite": {"path": str(tmp_path / "r.db")},
+    }
+    check_a_dead_cluster_leaves_no_task_behind(settings, tmp_path)
