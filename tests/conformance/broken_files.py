@@ -1,4 +1,4 @@
-"""Brokers in a file of which one call does something else, for what takes several processes to see."""
+"""Brokers of several processes that do something else in one call."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TakesTheNextAlong(SqliteBroker):
         """Hand out of its own memory."""
         kept: list[Delivery] = self.__dict__.setdefault("kept", [])
         if not kept:
-            kept += super().lease(limit + 5, wait)
+            kept += super().lease(limit + 40, wait)
             super().settle([Settlement(one.receipt) for one in kept])
         found = kept[:limit]
         del kept[:limit]
@@ -95,13 +95,15 @@ class ReplacesByAnother(SqliteBroker):
 
     def replace_dead_letter(self, id: str, body: bytes) -> bool:
         """Make one that is younger."""
-        (letter,) = [one for one in self.dead_letters(1000) if one.id == id] or [None]
-        if letter is None:
+        found = [one for one in self.dead_letters(1000) if one.id == id]
+        if not found:
             return False
         self.delete([id])
         super().enqueue([Outgoing(bytes(16), body)])
         leased = [one for one in super().lease(1000, 0.0) if one.body == body]
-        super().settle([Settlement(one.receipt, Action.DEAD_LETTER, reason=letter.reason) for one in leased])
+        super().settle(
+            [Settlement(one.receipt, Action.DEAD_LETTER, reason=found[0].reason) for one in leased]
+        )
         return True
 
 

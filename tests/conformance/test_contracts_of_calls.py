@@ -1,4 +1,4 @@
-"""What one wrong call would lose, double, mix or hold up is found."""
+"""One wrong call of a broker is found."""
 
 from __future__ import annotations
 

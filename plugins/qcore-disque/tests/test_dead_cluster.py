@@ -1,4 +1,4 @@
-"""Tasks that may run only once, of a cluster that was killed as a whole."""
+"""Tasks that may run only once, after the death of their cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a task that may run only once is settled after its cluster died."""
+"""Whether a task that may run once is settled without its cluster."""
 
 from __future__ import annotations
 

@@ -86,8 +86,12 @@ class TransactionContract(BrokerTests):
         caller.begin()
         broker.enqueue_on(caller.connection, [message(b"woken")])
         found: list[bytes] = []
-        thread = threading.Thread(target=lambda: found.extend(bodies(waiting.lease(1, self.timeout))))
+        # longer than it may take: at the end of its wait it finds the message in any case
+        wait = 3 * self.timeout
+        thread = threading.Thread(target=lambda: found.extend(bodies(waiting.lease(1, wait))))
         thread.start()
+        # it is to be found by who waits already, and not by who comes just then
+        self.let_pass(2 * self.time_unit)
         since = Stopwatch()
         caller.commit()
         thread.join()

@@ -90,7 +90,11 @@ class ReadRules(Contract):
             pytest.skip("the store notifies nobody")
         new().save([other, one])
 
-        assert woken.get(timeout=self.timeout) == one.id
+        try:
+            told = woken.get(timeout=self.timeout)
+        except queue.Empty:
+            pytest.fail(f"nobody was woken within {self.timeout:.0f} seconds of a result")
+        assert told == one.id
         end(one.id)
 
     def test_a_wait_ends(self, new: MakeStore) -> None:
