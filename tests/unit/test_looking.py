@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from qcore import App, Config
 from qcore.cli.exit_codes import Exit
 from qcore.errors import QueueMissing
+from qcore.model import State, StoredResult
 from tests.unit.command_line import typed
 
 if TYPE_CHECKING:
@@ -152,21 +154,48 @@ def test_what_puts_something_in_makes_the_queue(folder: Path, capsys: pytest.Cap
     assert {"data/queue.db", "data/queue.key"} < everything(folder)
 
 
-def test_a_store_beside_a_queue_elsewhere_is_made(tmp_path: Path) -> None:
-    """A program waits for a result before a cluster has run on its machine; the queue is there."""
-    app = App(
+def beside(folder: Path) -> App:
+    """Return an App whose queue is elsewhere, and whose results are in a file below a folder."""
+    return App(
         Config.from_dict(
             {
                 "memory": {},
                 "secret_key": "the key of this test and of no other",
                 "result_store": "sqlite",
-                "sqlite": {"path": str(tmp_path / "results.db")},
+                "sqlite": {"path": str(folder / "data" / "results.db")},
             }
         )
     )
 
+
+def test_a_store_beside_a_queue_elsewhere_is_empty_until_it_is_written(tmp_path: Path) -> None:
+    """A program waits for a result before a cluster has run on its machine; the queue is there."""
+    app = beside(tmp_path)
+
     assert app.results.fetch(ID, 0.1) is None
     assert app.status(ID).state == "unknown"
+    assert app.results.fetch_group("fruit") == []
+    assert app.schedules.list() == []
+    assert everything(tmp_path) == set()
+    app.close()
+
+
+def test_a_store_beside_a_queue_elsewhere_is_made_by_the_first_write(tmp_path: Path) -> None:
+    """By this process or another; whoever has looked before sees what was written."""
+    looks, writes = beside(tmp_path), beside(tmp_path)
+    kept = StoredResult(bytes(16), State.SUCCESS, b"body", "a.task", None, 1.0)
+    with looks.runtime.stores.connection() as seen, writes.runtime.stores.connection() as store:
+        assert seen.get([kept.id]) == store.get([kept.id]) == [None]
+        assert everything(tmp_path) == set()
+        waiting = ThreadPoolExecutor(1).submit(seen.wait, kept.id, 45.0)
+
+        store.save([kept])
+
+        assert waiting.result() == kept
+        assert seen.get([kept.id]) == store.get([kept.id]) == [kept]
+    assert {"data/results.db", "data/results.db-done"} < everything(tmp_path)
+    looks.close()
+    writes.close()
 
 
 def test_nothing_is_moved_from_nowhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,8 @@ class Settings:
     #: whether what does not exist yet is made; without it a broker or store that would make a queue
     #: raises `QueueMissing`, unless `owner` says that it is of a cluster
     create: bool = True
+    #: whether that is done by the first write, and what is read before is empty
+    make_when_written: bool = False
     #: random bytes that name the process whose leases this connection takes, see `Broker.release_owner`;
     #: empty in a producer, which leases nothing that anybody would have to release for it
     owner: bytes = b""

@@ -236,7 +236,7 @@ class Runtime:
         if name != self._own and not self.owner:
             # The queue is elsewhere, so a program that asks for a result before a cluster has run on this
             # machine does not ask for a queue that is not there. Processes of a cluster have an owner.
-            settings = attrs.evolve(settings, create=True)
+            settings = attrs.evolve(settings, create=True, make_when_written=not create)
         return settings
 
     def _accepted(self) -> dict[int, Serializer]:

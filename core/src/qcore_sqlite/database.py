@@ -15,6 +15,7 @@ from qcore_sqlite.forks import FORKS
 from qcore_sqlite.identity import INTERVAL, INTERVAL_BESIDE, Identity
 from qcore_sqlite.path import database_path, missing, prepare
 from qcore_sqlite.settings import SqliteSettings
+from qcore_sqlite.unwritten import Unwritten
 from qcore_sqlite.wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -53,10 +54,11 @@ class Database:
         #: notified when there is a message to lease
         self.work_added = Wakeup(f"{self.path}-work", settings.poll)
         #: notified when a result was saved
-        self.result_saved = Wakeup(f"{self.path}-done", settings.poll)
+        self.result_saved = Wakeup(f"{self.path}-done", settings.poll, made=not settings.make_when_written)
         self._settings = section
         self._name = settings.name
         self._create = settings.create
+        self._unwritten = Unwritten(self.path, settings)
         self._lock = threading.RLock()
         self._open: sqlite3.Connection | None = None
         self._closed = False
@@ -184,7 +186,7 @@ class Database:
 
     # -- the connection ---------------------------------------------------------------------
 
-    def _connection(self) -> sqlite3.Connection:
+    def _connection(self, *, writes: bool = False) -> sqlite3.Connection:
         connection = self._open
         now = time.monotonic()
         if connection is not None and now < self._check_at:
@@ -193,12 +195,14 @@ class Database:
             msg = f"this connection to {self.path} was closed; make a new one"
             raise BackendRejected(msg)
         if connection is None:
-            connection = self._connect()
+            connection = self._connect(writes=writes)
         self._identity.check()
         self._check_at = now + INTERVAL
         return connection
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, *, writes: bool) -> sqlite3.Connection:
+        if not writes and (empty := self._unwritten.connection()):
+            return empty
         if not self._identity.known:
             prepare(self.path, create=self._create)
             self._identity.remember()
@@ -240,12 +244,12 @@ class Database:
             connection.execute("commit")
 
     def _begin(self) -> sqlite3.Connection:
-        connection = self._connection()
+        connection = self._connection(writes=True)
         connection.execute("begin immediate")
         return connection
 
     def _execute(self, statement: str, values: tuple[object, ...]) -> None:
-        self._connection().execute(statement, values)
+        self._connection(writes=True).execute(statement, values)
 
     def _while_locked(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         # SQLite could wait by itself, but Python would run no signal handler meanwhile, and SQLite's
@@ -282,6 +286,7 @@ class Database:
 
     def _disconnect(self) -> None:
         connection, self._open = self._open, None
+        self._unwritten.close()
         if connection is not None:
             self._identity.closed()
             connection.close()

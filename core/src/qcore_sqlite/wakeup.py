@@ -35,13 +35,13 @@ class Wakeup:
     poll, and every acknowledgement would wake them as well.
     """
 
-    def __init__(self, path: str, poll: float) -> None:
+    def __init__(self, path: str, poll: float, *, made: bool = True) -> None:
         self._path = path
         self._poll = poll
         self._write_descriptor: int | None = None
         self._watch_descriptor: int | None = None
-        #: it was deleted while this process watched it
-        self._gone = False
+        #: it was deleted while this process watched it, or who waits is not to make it
+        self._gone = not made
         #: monotonic seconds; from then on it is looked at whether the file was deleted
         self._look_at = 0.0
         self._must_poll = not sys.platform.startswith("linux")

@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_a_look_at_a_misspelt_name_creates_nothing(disque: Any, look: str, tmp_path: Path) -> None:
-    """Whatever the command, the nodes hold what they held.
+    """Whatever the command, the nodes hold what they held, and no file of results is made here.
 
-    Disque cannot tell a queue that is missing from one that is empty, so the file of results on this
-    machine is made for either: it is named, and left out.
+    Disque cannot tell a queue that is missing from one that is empty.
     """
-    results = {"result_store": "sqlite", "sqlite": {"path": "target/results.db"}}
+    results = {"result_store": "sqlite", "sqlite": {"path": "results.db"}}
     settings = {"disque_nodes": disque.nodes, **results}
     # a queue that was asked for a job is there for a while, without any
     check_looking_creates_nothing(look, settings, lambda: disque.ask("QSCAN", "MINLEN", 1), tmp_path)

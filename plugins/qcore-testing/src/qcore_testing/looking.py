@@ -56,7 +56,7 @@ def check_looking_creates_nothing(
 
     assert ended.value.code in {Exit.OK, Exit.FAILED, Exit.UNAVAILABLE}
     assert there() == before, f"{look} made something in the backend"
-    # the target of a move is made where the source is empty and not missing, and so are local results
+    # the target of a move is made where the source is empty and not missing
     made = {name for name in _files(folder) - files if not name.startswith("target/")}
     assert not made, f"{look} made {', '.join(sorted(made))}"
 
