@@ -83,6 +83,11 @@ class TestSqlBroker(_Fresh, BrokerContract):
         return lambda **fields: SqlBroker(settings(**fields))
 
     @pytest.fixture
+    def put_raw(self, insert: Callable[..., None]) -> Callable[[bytes], None]:
+        """Return a function that inserts a body into the queue's table."""
+        return lambda body: insert("message", queue="kit", due=0.0, body=body)
+
+    @pytest.fixture
     def restart_server(self, server: Any) -> Outage:
         """Return what kills the server for a while."""
         if not hasattr(server, "away"):
