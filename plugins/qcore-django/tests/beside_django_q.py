@@ -98,10 +98,14 @@ def _read(task: Any) -> Any:
 
 
 def alone(tasks: Any, folder: Path) -> Any:
-    """One task and its result."""
+    """One task and its result, by its id and by its name."""
     task_id = tasks.async_task("math.copysign", 2, -2, sync=True, task_name="sign")
     task = tasks.fetch(task_id)
+    unnamed = tasks.fetch(tasks.async_task("math.floor", 3.5, sync=True))
     return [
+        [tasks.result("sign"), tasks.fetch("sign").id == task_id, tasks.result("sign", 20)],
+        [tasks.result(unnamed.name), tasks.fetch(unnamed.name, wait=20).id == unnamed.id],
+        [tasks.result("no-such-name-here", 20), tasks.fetch("sig")],
         len(task_id),
         tasks.result(task_id),
         _read(task),

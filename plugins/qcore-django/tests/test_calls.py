@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -54,11 +55,28 @@ def site(tmp_path: Path) -> Iterator[None]:
     app.close()
 
 
-def test_a_text_that_is_no_id_is_that_of_no_task() -> None:
-    """Reading it finds nothing, at once, however long it is waited for."""
+def test_a_text_that_is_no_id_is_a_name() -> None:
+    """Which no task has: reading it finds nothing when the wait is over, and raises nothing."""
     for given in ("", "no-such-name", "0123", "g" * 32, uuid.UUID(int=1)):
-        assert (fetch(given, wait=-1 if given != uuid.UUID(int=1) else 0), result(given)) == (None, None)
+        assert (fetch(given, wait=20), result(given)) == (None, None)
         assert not delete_cached(given)
+
+
+def test_the_newest_task_of_a_name_is_found() -> None:
+    """Also one that has the four words of its id for a name, and one that ends while it is waited for."""
+    for number in (1, 2):
+        async_task(site_tasks.add, number, 1, sync=True, task_name="sum")
+    words = fetch(async_task(site_tasks.add, 4, 1, sync=True))
+    assert words is not None
+
+    assert (result("sum"), result(words.name)) == (3, 5)
+    found = fetch("sum", cached=True)
+    assert found is not None
+    assert (found.name, found.args) == ("sum", (2, 1))
+    later = threading.Timer(0.2, lambda: async_task(site_tasks.add, 7, 1, sync=True, task_name="late"))
+    later.start()
+    assert result("late", wait=60_000) == 8
+    later.join()
 
 
 def test_a_task_is_found_by_a_uuid() -> None:

@@ -42,12 +42,15 @@ def result_cached(task_id: str | UUID, wait: float = 0, broker: object = None) -
 def fetch(task_id: str | UUID, wait: float = 0, cached: object = None) -> TaskResult | None:
     """Return the result of a task with everything known of its run, None if it has not ended.
 
-    With `cached` it is read from the cache, and from the store if it is not there.
+    With `cached` it is read from the cache, and from the store if it is not there. A task may also be
+    named: then the newest of that name is looked for in the store, which has no index of names.
     """
     key = _id(task_id)
-    if key and cached_results.asked(cached):
+    if not key:
+        return _fetch_named(str(task_id), wait)
+    if cached_results.asked(cached):
         return _fetch_cached(key, wait)
-    for seconds in _waits(wait) if key else ():
+    for seconds in _waits(wait):
         found = app.results.fetch(key, seconds)
         if found is not None and found.state.final:
             return TaskResult(found)
@@ -65,6 +68,16 @@ def _fetch_cached(key: str, wait: float) -> TaskResult | None:
         found = cached_results.fetch(key) or app.results.fetch(key)
         if found is not None and found.state.final:
             return TaskResult(found)
+    return None
+
+
+def _fetch_named(name: str, wait: float) -> TaskResult | None:
+    from qcore_django.models import Task  # noqa: PLC0415 - the apps of the site are loaded when it is called
+
+    for _ in _looks(wait) if name else ():
+        found = Task.get_task(name)
+        if found is not None:
+            return TaskResult(found.native)
     return None
 
 
