@@ -16,7 +16,7 @@ from qcore.model import Action, Settlement
 from qcore.tasks.call import DEFAULT, with_options
 from qcore.tasks.task import bind
 from qcore_django import app
-from qcore_django.admin import batches
+from qcore_django.admin import batches, search
 from qcore_django.models import DeadLetter, Failure, OrmQ, Success, queued
 from qcore_django.models import task as results
 from qcore_django.tasks import async_task
@@ -148,6 +148,46 @@ def test_an_action_takes_as_many_queries_for_each_batch(
     assert said(page)[0].startswith("61 "), said(page)
     # of the request itself, and of the page that follows, there are some thirty
     assert len(queries) <= 40 + 4 * most, [one["sql"][:90] for one in queries.captured_queries]
+
+
+def rows_of(page: Any) -> list[str]:
+    """Return the names of the tasks that a list shows."""
+    return re.findall(r'class="field-title">.*?>([^<]+)</a>', text_of(page))
+
+
+def test_a_search_reads_no_more_rows_than_a_server_waits_for(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is among the newest, the page says so, and a link leads to those before them."""
+    monkeypatch.setattr(search, "SEARCHED", 3)
+    async_task(site_tasks.add, 1, 1, task_name="report", group="g")
+    # each a second older
+    copy_results("site_tasks.add", 7)
+    async_task(site_tasks.add, 9, 1, task_name="another")
+
+    found, address = [], "?q=report&group=g"
+    while address:
+        with CaptureQueriesContext(connection) as queries:
+            page = client.get(url("success", address), follow=True)
+        assert page.status_code == 200
+        plans = [one for one in ways(queries) if "qcore_" in one or "TEMP" in one]
+        assert not [one for one in plans if one.startswith("SCAN qcore_")], plans
+        found.append(rows_of(page))
+        links = re.findall(r'href="(\?[^"]*)">the 3 before', text_of(page))
+        address = unescape(links[0]) if links else ""
+
+    assert found == [["report"] * 2, ["report"] * 3, ["report"] * 3]
+
+
+def test_a_search_among_few_is_among_all(client: Client) -> None:
+    """So is one for an id, and no word is said of it."""
+    sent = [async_task(site_tasks.add, number, 1, task_name=f"report {number}") for number in range(4)]
+
+    for term, names in (("report", 4), (sent[0], 1)):
+        page = client.get(url("success", f"?q={term}"))
+        assert (page.status_code, len(rows_of(page))) == (200, names)
+        assert "before" not in text_of(page)
+    assert client.get(url("success", "?q=report&stopped__gte=never"), follow=True).status_code == 200
 
 
 def go_on(client: Client, page: Any) -> list[str]:

@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from qcore.errors import DecodeError, EnvelopeError
 from qcore_django.admin.batches import in_batches
 from qcore_django.admin.resubmit import resubmit
+from qcore_django.admin.search import narrowed
 from qcore_django.admin.stored import StoredAdmin, by_queue, short
 from qcore_django.models import places
 from qcore_django.models.fields import is_id
@@ -82,6 +83,10 @@ class TaskAdmin(StoredAdmin):
         if is_id(search_term.strip()):
             return queryset.filter(pk=search_term.strip()), False
         return super().get_search_results(request, queryset, search_term)
+
+    def narrowed(self, request: Any) -> str:
+        """Return the address of a search that goes back no further than a server waits for."""
+        return narrowed(self, request)
 
     def delete_some(self, some: Sequence[Any]) -> int:
         """Delete results."""

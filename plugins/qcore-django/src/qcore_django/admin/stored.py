@@ -11,6 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.admin import helpers
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
+from django.http import HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -119,9 +120,16 @@ class StoredAdmin(admin.ModelAdmin):
     @guarded
     def changelist_view(self, request: Any, extra_context: Any = None) -> Any:
         """Show a page of the list, and say what it cannot show."""
+        if request.method == "GET" and (address := self.narrowed(request)):
+            return HttpResponseRedirect(address)
         if request.method == "GET" and (more := self._left_out()):
             self.message_user(request, f"{more} {self.more_text}", messages.INFO)
         return super().changelist_view(request, extra_context)
+
+    def narrowed(self, request: Any) -> str:
+        """Return the address of a list that reads fewer rows, empty if this one does."""
+        del request
+        return ""
 
     #: where those are that a list cannot show, because its store is not a table
     more_text: ClassVar[str] = ""
