@@ -58,7 +58,14 @@ print("answer:" + json.dumps([accepted, refused]))
 REST = "answer = [app.queue.size().ready, app.queue.size().leased, app.queue.size().dead_letters]"
 
 
-@pytest.mark.parametrize("server", ["postgresql18"], indirect=True)
+def read(server: Any, namespace: str, text: str) -> list[Any]:
+    """Return the rows that the administrator of a server reads in a database."""
+    with server.connect(namespace) as connection, connection.cursor() as cursor:
+        cursor.execute(text)
+        return list(cursor.fetchall())
+
+
+@pytest.mark.parametrize("server", ["postgresql18", "mariadb"], indirect=True)
 def test_a_server_that_is_killed_under_a_site_loses_nothing(
     orm_site: Any, server: Any, namespace: str, tmp_path: Path
 ) -> None:
@@ -70,9 +77,8 @@ def test_a_server_that_is_killed_under_a_site_loses_nothing(
 
     def count(where: str) -> int:
         assert cluster.poll() is producer.poll() is None or end.exists(), log.read_text()
-        with server.connect(namespace) as connection:
-            found = connection.execute(f"SELECT count(*) FROM shop_order WHERE {where}").fetchone()  # noqa: S608 - of this file
-        return int(found[0])
+        ((found,),) = read(server, namespace, f"SELECT count(*) FROM shop_order WHERE {where}")  # noqa: S608 - of this file
+        return int(found)
 
     with log.open("w") as file:
         cluster = started(orm_site, file, "qcluster")
@@ -98,9 +104,9 @@ def test_a_server_that_is_killed_under_a_site_loses_nothing(
     assert "cluster site has stopped" in log.read_text()
     assert refused > 0
     assert len(accepted) >= KILLS * STEP
-    with server.connect(namespace) as connection:
-        there = {row[0] for row in connection.execute("SELECT id FROM shop_order WHERE paid")}
-    assert set(accepted) <= there
+    assert set(accepted) <= {
+        row[0] for row in read(server, namespace, "SELECT id FROM shop_order WHERE paid")
+    }
 
 
 def until(condition: Callable[[], Any], what: str) -> None:
