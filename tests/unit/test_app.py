@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import os
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -160,6 +161,17 @@ def test_one_bad_call_keeps_all_of_its_company_back(app: App) -> None:
     with pytest.raises(EncodeError):
         app.enqueue_many([task.bind(1), task.bind(Foreign())])  # type: ignore[arg-type]  # that is the point
 
+    assert app.queue.size().ready == 0
+
+
+@pytest.mark.parametrize("calls", [["task"], "task", [os.getpid], [1], [("task", 1)], [None]])
+def test_what_is_no_call_of_a_task_is_refused_by_enqueue_many(app: App, calls: Any) -> None:
+    """The error says how a call is written, to threads and coroutines."""
+    calls = app.task(double) if calls == [None] else calls
+    said = r"enqueue_many takes calls such as task\.bind\(1\), got"
+    for enqueue in (app.enqueue_many, lambda given: asyncio.run(app.aenqueue_many(given))):
+        with pytest.raises(TypeError, match=said):
+            enqueue([calls] if callable(calls) else calls)
     assert app.queue.size().ready == 0
 
 

@@ -16,7 +16,7 @@ from qcore.queue_api import HasWaiting, Queue
 from qcore.results_api import TaskResults
 from qcore.runtime import Runtime
 from qcore.scheduling import HasSchedules
-from qcore.tasks.call import DEFAULT, with_options
+from qcore.tasks.call import DEFAULT, Call, with_options
 from qcore.tasks.django_q import lift_options, options_from_django_q
 from qcore.tasks.producer import check_repetition, seal_calls
 from qcore.tasks.task import Job, Sender, Task, bind
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from qcore.flows.handles import CallbackJob, ChainJob
     from qcore.interfaces import Broker
     from qcore.status import TaskStatus
-    from qcore.tasks.call import Call, Sealed
+    from qcore.tasks.call import Sealed
     from qcore.tasks.option_types import Declared
     from qcore_calendar.when import When
 
@@ -179,7 +179,7 @@ class App(DeclaresWorkerHooks, EnqueuesAsync, HasSchedules, HasWaiting):
 
     def enqueue_many(self, calls: Iterable[Call]) -> list[Job[Any]]:
         """Enqueue many bound tasks in one round trip; all are accepted, or none."""
-        return self.send(list(calls))
+        return self.send(validators.calls(calls, Call))
 
     def async_task(
         self,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _T = TypeVar("_T")
 
@@ -77,6 +80,22 @@ def config(value: _T | None, kind: type) -> _T | None:
         msg = f"config must be a Config, got a {type(value).__name__}; pass Config.from_dict({{...}})"
         raise TypeError(msg)
     return value
+
+
+def calls(values: Iterable[_T], kind: type[_T]) -> list[_T]:
+    """Return bound calls, which are of the class `kind`, as a list.
+
+    Raises:
+        TypeError: one of them is something else.
+
+    """
+    found = list(values)
+    for one in found:
+        if not isinstance(one, kind):
+            got = f"{one!r:.{_MAX_SHOWN}} of type {type(one).__name__}"
+            msg = f"enqueue_many takes calls such as task.bind(1), got {got}"
+            raise TypeError(msg)
+    return found
 
 
 def refuse(name: str, kind: str, value: object, fix: str) -> NoReturn:

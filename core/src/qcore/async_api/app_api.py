@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qcore.lazy import cached
+from qcore.tasks.call import Call
 from qcore.tasks.task import bind
+from qcore_values import validators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from qcore.async_api.group_commit import GroupCommit, Sends
-    from qcore.tasks.call import Call
     from qcore.tasks.task import Job, Sender
 
 
@@ -37,7 +38,7 @@ class EnqueuesAsync:
 
     async def aenqueue_many(self: Sends, calls: Iterable[Call]) -> list[Job[Any]]:
         """Enqueue many bound tasks in one round trip; all are accepted, or none."""
-        return await self.asend(list(calls))
+        return await self.asend(validators.calls(calls, Call))
 
     async def asend(self: Sends, calls: Sequence[Call]) -> list[Job[Any]]:
         """Seal calls and deliver them; those that join a transaction of the caller's in its thread.
