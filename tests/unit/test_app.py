@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
+from datetime import timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +163,20 @@ def test_one_bad_call_keeps_all_of_its_company_back(app: App) -> None:
         app.enqueue_many([task.bind(1), task.bind(Foreign())])  # type: ignore[arg-type]  # that is the point
 
     assert app.queue.size().ready == 0
+
+
+@pytest.mark.parametrize("wait", ["3", None, timedelta(seconds=3)])
+def test_a_wait_that_is_no_number_is_refused_by_name(app: App, wait: Any) -> None:
+    """Others take None for ever; here a wait has an end."""
+    job = app.enqueue("operator.add", 1, 2)
+    for ask in (job.result, job.fetch, lambda given: app.results.fetch_many([job.id], given)):
+        with pytest.raises(TypeError, match=r"wait must be a number of seconds, got .*; pass "):
+            ask(wait)
+    with pytest.raises(TypeError, match="wait must be a number of seconds"):
+        app.results.get_group("fruit", wait=wait)
+    with pytest.raises(TypeError, match="wait must be a number of seconds"):
+        asyncio.run(job.afetch(wait))
+    assert job.fetch(-1.0) is None
 
 
 @pytest.mark.parametrize("calls", [["task"], "task", [os.getpid], [1], [("task", 1)], [None]])

@@ -17,6 +17,7 @@ from qcore.model import State
 from qcore.tasks.task import id_of
 from qcore_names.resolve import imported
 from qcore_values.annotations import restored
+from qcore_values.validators import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ class TaskResults:
             ValueError: this is not a task id.
 
         """
-        key, end = id_of(task_id), time.monotonic() + wait
+        key, end = id_of(task_id), end_of(wait)
         while True:
             with self._app.runtime.stores.connection() as store:
                 left = end - time.monotonic()
@@ -108,7 +109,7 @@ class TaskResults:
         """
         keys = [id_of(one) for one in task_ids]
         found: dict[bytes, StoredResult] = {}
-        end = time.monotonic() + wait
+        end = end_of(wait)
         while True:
             with self._app.runtime.stores.connection() as store:
                 missing = [key for key in keys if key not in found or not found[key].state.final]
@@ -184,7 +185,7 @@ class TaskResults:
         self, group: str, *, failures: bool = True, wait: float = 0.0, count: int | None = None
     ) -> list[Result]:
         """Return the final `Result`s of a result group, in the order they finished; see `get_group`."""
-        end = time.monotonic() + wait
+        end = end_of(wait)
         pause = _PAUSES[0]
         while True:
             with self._app.runtime.stores.connection() as store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
@@ -58,6 +59,15 @@ def seconds(name: str, value: object) -> None:
         got = f"{value!r:.{_MAX_SHOWN}}"
         msg = f"{name} must be 0 or more seconds and at most {MAX_SECONDS}, a hundred years, got {got}"
         raise ValueError(msg)
+
+
+def end_of(wait: float) -> float:
+    """Return the monotonic seconds at which a wait ends; it may be endless, or over."""
+    try:
+        return time.monotonic() + wait
+    except TypeError:
+        seconds("wait", wait)
+        raise
 
 
 def integer(name: str, value: object, *, least: int = 1) -> None:

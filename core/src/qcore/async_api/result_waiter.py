@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qcore.tasks.task import id_of
 from qcore_loop.answers import Serving, Waiting, answer
+from qcore_values.validators import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -31,7 +32,7 @@ class ResultCall(Waiting[Any]):
         super().__init__()
         self.key = id_of(task_id)
         #: monotonic seconds
-        self.end = time.monotonic() + wait
+        self.end = end_of(wait)
         #: reads the result, once it is final or the time is over
         self.read = read
         #: ends what notifies of its result; None = it has to be looked for
