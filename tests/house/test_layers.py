@@ -24,10 +24,10 @@ LAYERS: Final = (
     {"workers"},
     # one task
     {"app"},
-    {"results_api", "queue_api", "key_check"},
+    {"results_api", "queue_api"},
     {"async_api"},
     {"delivery"},
-    {"absence"},
+    {"absence", "key_check"},
     {"control_api"},
     {"begun"},
     {"inline"},

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from qcore.errors import BackendError, NotSupported, PartlyEnqueued
+from qcore.key_check import warn_of_another_key
 from qcore.tasks.call import ONE_CONNECTION
 from qcore.tasks.task import Job
 from qcore.tasks.unique import release_keys
@@ -57,6 +58,9 @@ class BrokerDelivery(Delivery):
             broker = brokers.take(create=True)
             try:
                 _enqueue(broker, queued)
+                if not runtime.key_is_checked:
+                    runtime.key_is_checked = True
+                    warn_of_another_key(runtime, broker)
             finally:
                 brokers.give(broker)
         if len(queued) < len(sealed):

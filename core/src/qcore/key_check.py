@@ -1,4 +1,4 @@
-"""Decides whether a cluster can read what waits in its queue."""
+"""Decides whether clusters can read what is in their queue."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import BackendError, ConfigError
-from qcore.messages.signing import KEY_ID_SIZE, KeyRing
+from qcore_queues.key_ids import accepted, named, split
 from qcore_text.wording import counted, typed
 
 if TYPE_CHECKING:
@@ -23,10 +23,6 @@ _FLAG: Final = "keys"
 _KEPT: Final = 365 * 86_400.0
 
 
-#: Bytes of a flag that may be ours.
-_LONGEST: Final = 64 * KEY_ID_SIZE
-
-
 def check_keys(runtime: Runtime, broker: Broker, coordination: CoordinationStore) -> None:
     """Compare the keys with those of the cluster that started last, and store ours.
 
@@ -38,9 +34,9 @@ def check_keys(runtime: Runtime, broker: Broker, coordination: CoordinationStore
 
     """
     config = runtime.config
-    ours = frozenset(KeyRing.derive(runtime.secrets, "task", config.name).by_id)
+    ours = frozenset(runtime.envelope.key_ids)
     try:
-        before = _ids(coordination.get_flags([_FLAG])[0] or b"")
+        before = split(coordination.get_flags([_FLAG])[0] or b"")
         lost = _unreadable(broker, before) if before and not before & ours else 0
         if lost:
             beside = not config.secret_key and config.queue_file(config.name) is not None
@@ -65,8 +61,8 @@ def _report(
 ) -> None:
     config = runtime.config
     text = (
-        f"this cluster has key {_named(ours)}, from {config.key_text}, but the last one on the queue "
-        f"{config.name} had {_named(before)}, and {counted(lost, 'task')} that it cannot read"
+        f"this cluster has key {named(ours)}, from {config.key_text}, but the last one on the queue "
+        f"{config.name} had {named(before)}, and {counted(lost, 'task')} that it cannot read"
     )
     if refuse:
         remedy = (
@@ -77,12 +73,16 @@ def _report(
     _log.error("%s will be dead letters soon: stop it, and restore that key or add it to secret_key", text)
 
 
-def _ids(flag: bytes) -> frozenset[bytes]:
-    """Return the ids in a flag; none if it is not ours."""
-    if len(flag) % KEY_ID_SIZE or len(flag) > _LONGEST:
-        return frozenset()
-    return frozenset(flag[start : start + KEY_ID_SIZE] for start in range(0, len(flag), KEY_ID_SIZE))
-
-
-def _named(ids: frozenset[bytes]) -> str:
-    return " and ".join(sorted(one.hex() for one in ids))
+def warn_of_another_key(runtime: Runtime, broker: Broker) -> None:
+    """Log an error if clusters work on the queue and none of them accepts what this program signs."""
+    try:
+        theirs = accepted(broker.statuses()) if broker.capabilities.cluster_status else frozenset()
+    except BackendError:
+        return
+    ours, config = runtime.envelope.key_ids[0], runtime.config
+    if theirs and ours not in theirs:
+        text = (
+            f"what this program enqueues is signed with key {ours.hex()}, from {config.key_text}, and the "
+            f"clusters on the queue {config.name} have {named(theirs)}: it will be dead letters"
+        )
+        _log.error("%s; use one of their keys first, or add this one to theirs", text)

@@ -57,6 +57,8 @@ class Runtime:
         self._guard = guard
         #: the queues that are not leased from, see `Settings.left_out`
         self.left_out: Container[str] | None = None
+        #: the clusters were asked whether they have the key that signs here
+        self.key_is_checked = False
         self._others: dict[str, Runtime] = {}
         #: code -> serializer this configuration accepts
         self.serializers: Mapping[int, Serializer] = self._accepted()

@@ -196,6 +196,8 @@ class ClusterStatus:
     #: current problems, one sentence each; empty if there are none
     troubles: tuple[str, ...] = ()
     counts: Counts = Counts()
+    #: ids of the keys whose messages it accepts
+    keys: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

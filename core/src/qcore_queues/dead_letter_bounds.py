@@ -28,6 +28,26 @@ _READ: Final = 50_000
 _AGE: Final = 3600.0
 
 
+class Allowance:
+    """So many in a time."""
+
+    def __init__(self, limit: int, period: float) -> None:
+        """Allow `limit` in `period` seconds; -1 = any number."""
+        self._limit = limit
+        self._period = period
+        #: how many since when, in monotonic seconds
+        self._count = 0
+        self._since = 0.0
+
+    def take(self) -> bool:
+        """Return whether one more is allowed."""
+        now = time.monotonic()
+        if now - self._since >= self._period:
+            self._since, self._count = now, 0
+        self._count += 1
+        return self._limit < 0 or self._count <= self._limit
+
+
 @attrs.frozen
 class Bound:
     """How many dead letters of one kind are kept, and how long."""

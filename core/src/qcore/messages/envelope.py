@@ -15,7 +15,7 @@ from qcore.model import KEY_ID_AT
 from qcore_queues.names import DEFAULT_QUEUE, check_priority, check_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
 #: magic, version, algorithm, flags, serializer, key id, created ms, expires ms, task id,
 #: length of the arguments before compression, length of the head
@@ -93,9 +93,9 @@ class Envelope:
         self._max_raw = max_raw
 
     @property
-    def key_ids(self) -> Collection[bytes]:
-        """The ids of the keys that it opens messages of."""
-        return self._keys.keys()
+    def key_ids(self) -> Sequence[bytes]:
+        """The ids of the keys that it opens messages of; the first signs."""
+        return tuple(reversed(self._keys))
 
     def seal(
         self,

@@ -36,6 +36,7 @@ class StatusReport:
 
     def __init__(self, runtime: Runtime, pool: Pool) -> None:
         self._config = runtime.config
+        self._keys = tuple(key.hex() for key in runtime.envelope.key_ids)
         self._reporters = runtime.reporters
         self._pool = pool
         self._id = os.urandom(16).hex()
@@ -94,6 +95,7 @@ class StatusReport:
                 queues=None if config.queues is None else tuple(config.queues),
                 max_rss=(config.max_rss or 0) * 1024,
                 troubles=troubles,
+                keys=self._keys,
                 counts=self._counts(workers, maintenance, firing),
             )
         )

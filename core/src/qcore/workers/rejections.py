@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import time
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -15,6 +14,7 @@ from qcore.messages.envelope import is_other_version
 from qcore.model import Action, Kind
 from qcore.settle import ACKNOWLEDGE, decide
 from qcore_cells.suspects import split
+from qcore_queues.dead_letter_bounds import Allowance
 from qcore_text.wording import counted
 
 if TYPE_CHECKING:
@@ -42,10 +42,8 @@ class Rejections:
         #: one line for a kind and second: somebody may put in as many as the backend takes
         self._lines = lines
         limit = config.unsigned_limit
-        self._share = max(1, limit // config.workers) if limit > 0 else limit
-        #: how many that nobody signed, since when, in monotonic seconds
-        self._unsigned = 0
-        self._since = 0.0
+        #: how many that nobody signed may be dead-lettered
+        self._allowance = Allowance(max(1, limit // config.workers) if limit > 0 else limit, _PERIOD)
 
     def decide(self, delivery: Delivery, exc: EnvelopeError) -> Decision:
         """Return what becomes of a message; log it whole if its broker does not keep it."""
@@ -80,10 +78,4 @@ class Rejections:
     def _is_too_much(self, exc: EnvelopeError, body: bytes) -> bool:
         """Return whether a flood would fill the backend; what may be a task is always kept."""
         unsigned = isinstance(exc, (BadSignature, MalformedMessage)) and not is_other_version(body)
-        if self._share < 0 or not unsigned:
-            return False
-        now = time.monotonic()
-        if now - self._since >= _PERIOD:
-            self._since, self._unsigned = now, 0
-        self._unsigned += 1
-        return self._unsigned > self._share
+        return unsigned and not self._allowance.take()
