@@ -21,8 +21,10 @@ from qcore_testing import (
     TaskTransactionContract,
 )
 
+from .least_rights import least
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from qcore_testing.contract import Outage
 
@@ -40,6 +42,15 @@ class _Fresh:
     def server(self, request: pytest.FixtureRequest) -> Any:
         """Return each kind of database."""
         return request.getfixturevalue(request.param)
+
+    @pytest.fixture
+    def url(self, server: Any, namespace: str) -> Iterator[str]:
+        """Return the value of the key `sql`, of a user with the least rights where there are users."""
+        if not hasattr(server, "kill"):
+            yield server.url(namespace)
+            return
+        with least(server, namespace) as url:
+            yield url
 
     @pytest.fixture
     def short(self) -> dict[str, float]:

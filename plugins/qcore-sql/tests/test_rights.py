@@ -1,29 +1,20 @@
-"""The rights that the pages of the databases name are enough, for work and for looking at it."""
+"""The rights that the pages name are enough to look; `test_contract.py` has none but these."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from qcore import App, Cluster, Config
-from qcore.interfaces import Settings
-from qcore_sql import SqlBroker, SqlSettings
 from tests.unit.command_line import typed
 
+from .least_rights import least
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-PAGES: Final = Path(__file__).parents[3] / "docs" / "how-to"
-
-
-def granting(page: str) -> str:
-    """Return the SQL of a page that gives the user `orders` the rights."""
-    text = (PAGES / page).read_text(encoding="utf-8")
-    (found,) = (block for block in text.split("```text\n") if block.startswith("GRANT "))
-    return found.partition("```")[0]
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(params=["postgresql18", "mariadb"])
@@ -33,23 +24,10 @@ def server(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def user(server: Any, namespace: str, url: str, look: Callable[..., list[Any]]) -> Iterator[str]:
-    """Return the URL of a user who has the rights of the page and no others, once there are tables."""
-    broker = SqlBroker(Settings(name="q", sections={"sql": SqlSettings(url=url)}))
-    broker.ping()
-    broker.close()
-    postgresql = url.startswith("postgresql")
-    if postgresql:
-        look(f"CREATE ROLE {namespace} LOGIN")
-        look(f"GRANT USAGE ON SCHEMA {namespace} TO {namespace}")
-        look(granting("use-postgresql.md").replace("orders", namespace))
-    else:
-        look(f"CREATE USER {namespace}@localhost")
-        rights = granting("use-mariadb.md").replace("shop.", f"{namespace}.")
-        look(rights.replace("orders", f"{namespace}@localhost"))
-    yield server.url(namespace, namespace)
-    if not postgresql:
-        look(f"DROP USER {namespace}@localhost")
+def user(server: Any, namespace: str) -> Iterator[str]:
+    """Return the URL of a user who has the rights of the page and no others."""
+    with least(server, namespace) as url:
+        yield url
 
 
 def test_what_an_operator_looks_at_needs_no_more_rights_than_work(
