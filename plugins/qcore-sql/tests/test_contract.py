@@ -84,6 +84,23 @@ class _Fresh:
 
         return insert
 
+    @pytest.fixture
+    def restart_server(self, server: Any) -> Outage:
+        """Return what kills the server for a while."""
+        if not hasattr(server, "away"):
+            pytest.skip("there is no server")
+        found: Outage = server.away
+        return found
+
+    @pytest.fixture
+    def freeze_server(self, server: Any, short: dict[str, float]) -> Outage:
+        """Return what stops the server for a while; who asks waits a shorter time than users' do."""
+        if not hasattr(server, "frozen"):
+            pytest.skip("there is no server")
+        short.update(timeout=1.0, connect_timeout=1.0)
+        found: Outage = server.frozen
+        return found
+
 
 class TestSqlBroker(_Fresh, BrokerContract):
     """SqlBroker keeps to Broker."""
@@ -97,23 +114,6 @@ class TestSqlBroker(_Fresh, BrokerContract):
     def put_raw(self, insert: Callable[..., None]) -> Callable[[bytes], None]:
         """Return a function that inserts a body into the queue's table."""
         return lambda body: insert("message", queue="kit", due=0.0, body=body)
-
-    @pytest.fixture
-    def restart_server(self, server: Any) -> Outage:
-        """Return what kills the server for a while."""
-        if not hasattr(server, "away"):
-            pytest.skip("there is no server")
-        found: Outage = server.away
-        return found
-
-    @pytest.fixture
-    def freeze_server(self, server: Any, short: dict[str, float]) -> Outage:
-        """Return what stops the server for a while; brokers wait a shorter time than users' do."""
-        if not hasattr(server, "frozen"):
-            pytest.skip("there is no server")
-        short.update(timeout=1.0, connect_timeout=1.0)
-        found: Outage = server.frozen
-        return found
 
 
 class TestSqlResults(_Fresh, ResultStoreContract):
