@@ -20,11 +20,13 @@ from django.utils.module_loading import import_string
 from qcore import current
 from qcore.errors import NotSupported, QueueMissing, TaskNotAllowed
 from qcore.tasks.call import DEFAULT, with_options
+from qcore.tasks.producer import seal_calls
 from qcore.tasks.task import bind
 from qcore_django.names import Prefix
 from qcore_django.shared import app
 from qcore_django.task_flags import (
     PREFIX,
+    FailedRun,
     TaskFlag,
     Using,
     note_failure,
@@ -46,7 +48,8 @@ from qcore_queues.names import check_queue
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from qcore import App, Result
+    from qcore import App, Job, Result
+    from qcore.tasks.call import Call
     from qcore.tasks.current import CurrentTask
 
 #: options of qcore's that a task of Django's says otherwise -> how
@@ -142,17 +145,28 @@ class QcoreBackend(BaseTaskBackend):
         options = with_options(self._options, route)
         try:
             there = self._app
-            job = there.send([bind(f"{PREFIX}{task.module_path}", tuple(flag.args), flag.kwargs, options)])[0]
+            call = bind(f"{PREFIX}{task.module_path}", tuple(flag.args), flag.kwargs, options)
+            job = self._run_here(there, call, task, flag) if there.config.sync else there.send([call])[0]
         except NotSupported as exc:
             raise InvalidTask(str(exc)) from exc
         ended = _stored(there, job.id) if there.config.sync else None
         write_flags(there, job.id, using, flag if ended is None else None)
         if ended is None:
-            result = task_result(task, job.id, flag, status=base.TaskResultStatus.READY)
+            result = task_result(task, job.id, flag)
         else:
             result = found_result(there, task, job.id, flag, ended)
-        signals.task_enqueued.send_robust(type(self), task_result=result)
+        if not there.config.sync:
+            self._tell_enqueued(result)
         return result
+
+    def _run_here(self, there: App, call: Call, task: Any, flag: TaskFlag) -> Job[Any]:
+        """Run a task in this process; that it is enqueued is told before."""
+        sealed = seal_calls(there.runtime, [call])
+        self._tell_enqueued(task_result(task, sealed[0].message.id.hex(), flag))
+        return there.send_sealed(sealed)[0]
+
+    def _tell_enqueued(self, result: Any) -> None:
+        signals.task_enqueued.send_robust(type(self), task_result=result)
 
     def get_result(self, result_id: str) -> Any:
         """Return the `TaskResult` of an id.
@@ -235,7 +249,7 @@ class Runs(Prefix):
         except BaseException as exc:
             path = f"{type(exc).__module__}.{type(exc).__qualname__}"
             text = "".join(traceback.format_exception(exc))
-            note_failure(app, me, path, text)
+            note_failure(app, me, FailedRun(path, text, result.started_at.timestamp()))
             result.errors.append(task_error(path, text))
             _end(backend, result, base.TaskResultStatus.FAILED)
             raise

@@ -43,6 +43,16 @@ class Using(msgspec.Struct, array_like=True, frozen=True):
     run_after: str = ""
 
 
+class FailedRun(msgspec.Struct, array_like=True, frozen=True):
+    """What one run has raised."""
+
+    #: dotted name of the exception, and traceback
+    path: str
+    text: str
+    #: when the run began, epoch seconds; 0 = by an earlier version, which kept none
+    started: float = 0.0
+
+
 #: what most tasks have, so that it is not kept
 PLAIN: Final = Using()
 
@@ -67,17 +77,16 @@ def read_flags(app: App, id: str) -> tuple[TaskFlag | None, Using]:
     )
 
 
-def note_failure(app: App, me: CurrentTask, path: str, text: str) -> None:
+def note_failure(app: App, me: CurrentTask, run: FailedRun) -> None:
     """Keep what a run has raised, after what the runs before raised."""
     there = app.for_cluster(me.cluster)
-    before = failed_runs(there, me.id)
-    _write(there, {f"django-errors:{me.id}": msgspec.json.encode([*before, (path, text)])})
+    _write(there, {f"django-errors:{me.id}": msgspec.json.encode([*failed_runs(there, me.id), run])})
 
 
-def failed_runs(app: App, id: str) -> list[tuple[str, str]]:
-    """Return what each run has raised: dotted name and traceback."""
+def failed_runs(app: App, id: str) -> list[FailedRun]:
+    """Return what each run has raised, in their order."""
     (found,) = _read(app, f"django-errors:{id}")
-    return [] if found is None else msgspec.json.decode(found, type=list[tuple[str, str]])
+    return [] if found is None else msgspec.json.decode(found, type=list[FailedRun])
 
 
 def forget(app: App, event: SettledEvent, queue: str) -> None:

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcore import App, Result
-    from qcore_django.task_flags import TaskFlag
+    from qcore_django.task_flags import FailedRun, TaskFlag
 
 
 def found_result(there: App, task: Any, id: str, flag: TaskFlag, stored: Result | None) -> Any:
     """Return how far a task has come, by what is stored and what its cluster publishes."""
     states = base.TaskResultStatus
-    errors = [task_error(path, text) for path, text in failed_runs(there, id)]
+    failed = failed_runs(there, id)
+    errors = [task_error(one.path, one.text) for one in failed]
     if stored is not None and stored.state.final:
         success = stored.state is State.SUCCESS
         if not success and not errors:
@@ -31,7 +32,7 @@ def found_result(there: App, task: Any, id: str, flag: TaskFlag, stored: Result 
         status = states.SUCCESSFUL if success else states.FAILED
         result = task_result(task, id, flag, stored=stored, errors=errors, status=status)
         object.__setattr__(result, "_return_value", stored.value)
-        return result
+        return _since_first(result, failed)
     known = there.status(id)
     state = states.RUNNING if known.state in {"running", "begun"} else states.READY
     result = task_result(task, id, flag, stored=stored, status=state, errors=errors)
@@ -39,6 +40,13 @@ def found_result(there: App, task: Any, id: str, flag: TaskFlag, stored: Result 
         object.__setattr__(result, "started_at", _moment(known.since))
         object.__setattr__(result, "last_attempted_at", _moment(known.since))
         result.worker_ids.append(known.worker)
+    return _since_first(result, failed)
+
+
+def _since_first(result: Any, failed: Sequence[FailedRun]) -> Any:
+    """Have a task begin with its first run, which has failed if there were several."""
+    if failed and failed[0].started:
+        object.__setattr__(result, "started_at", _moment(failed[0].started))
     return result
 
 
@@ -47,18 +55,18 @@ def task_result(
     id: str,
     flag: TaskFlag,
     *,
-    status: Any,
+    status: Any = None,
     stored: Result | None = None,
     errors: Sequence[Any] = (),
 ) -> Any:
-    """Return a `TaskResult` of a status."""
+    """Return a `TaskResult` of a status, READY if none is given."""
     runs = 0 if stored is None else stored.attempts + stored.crashes
     ended = None if stored is None or not stored.state.final else _moment(stored.finished)
     begun = None if stored is None or not runs else _moment(stored.started)
     return base.TaskResult(
         task=task,
         id=id,
-        status=status,
+        status=base.TaskResultStatus.READY if status is None else status,
         enqueued_at=_moment(flag.enqueued),
         started_at=begun,
         finished_at=ended,
