@@ -47,6 +47,7 @@ def test_a_site_in_order_is_left_alone(tmp_path: Path) -> None:
         ({"workers": "many"}, "E001", "workers: got 'many'"),
         ({"timeout": 90, "retry": 60, "renew_leases": False}, "E001", "timeout: got 90"),
         ({"redis": "redis://one", "sqlite": {}}, "E001", "redis: there are 2 brokers"),
+        ({"orm": "absent"}, "E001", "orm: got 'absent'; there is no database of this name; DATABASES has "),
         ({"error_reporter": {"absent": {}}}, "E001", "error_reporter.absent: "),
         ([], "E001", "Q_CLUSTER: got an object of type list; it must be a dict"),
     ],

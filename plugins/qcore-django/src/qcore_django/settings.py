@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 from django.conf import settings
+from django.db import connections
 from django.utils.crypto import salted_hmac
 
 from qcore import Config, installed
@@ -79,6 +80,7 @@ def read(plugins: Plugins) -> Config:
     if alias is not None and "redis" not in own:
         own["redis"] = redis_of(alias)
     check_cache(table)
+    _check_database(own.get("orm"))
     made = {"preload": _preload(own.get("preload"))}
     if isinstance(allowed := own.get("tasks_allowed"), list | tuple):
         made["tasks_allowed"] = [*allowed, *CHECKED]
@@ -240,6 +242,14 @@ def _dict(name: str, value: object) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
     raise ConfigError([f"{name}: got an object of type {type(value).__name__}; it must be a dict"])
+
+
+def _check_database(alias: object) -> None:
+    """See that there is the database that the key `orm` names; another kind of value `Config` reports."""
+    there = connections.settings
+    if isinstance(alias, str) and alias and alias not in there:
+        hint = wording.did_you_mean(alias, there) or f"; DATABASES has {wording.listed(there)}"
+        raise ConfigError([f"orm: got {alias!r}; there is no database of this name{hint}"])
 
 
 def _file() -> Path | None:
