@@ -92,7 +92,7 @@ def test_no_node_at_all_is_told_with_all_names() -> None:
     with pytest.raises(BackendUnavailable, match=r"127\.0\.0\.1:1,127\.0\.0\.1:2 does not answer") as told:
         broker.ping()
 
-    assert "; start it, or correct `disque_nodes`" in str(told.value)
+    assert "refused; start it, or correct `disque_nodes`" in str(told.value)
 
 
 # -- jobs -------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def is_of_node(error: BaseException) -> bool:
 
 def lost(error: BaseException, nodes: str, *, unknown_outcome: str = "") -> BackendUnavailable:
     """Return the error to raise when no node answers, or an answer is lost."""
-    message = str(error) or type(error).__name__
+    message = str(error).rstrip(".") or type(error).__name__
     message += if_nobody_listens(message, "`disque_nodes`")
     return BackendUnavailable(
         f"disque at {nodes} does not answer: {message}{unknown_outcome and '; '}{unknown_outcome}"[:500]
