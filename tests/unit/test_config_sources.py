@@ -156,6 +156,15 @@ def test_a_table_is_laid_over_a_text_as_over_the_table_it_stands_for(
     assert Config.from_dict(config.as_dict(), plugins).sections == config.sections
 
 
+def test_a_text_where_there_are_tables_only_is_not_forgotten(plugins: Plugins, folder: Path) -> None:
+    """A variable that sets a key of the table does not make the wrong text a right one."""
+    (folder / "qcore.toml").write_text('store = "far.db"\n')
+
+    (alone,) = problems_of(plugins)
+    assert "store: got a text from qcore.toml; must be a table" in alone
+    assert problems_of(plugins, QCORE_STORE__PORT="5") == [alone]
+
+
 def test_a_text_replaces_what_lies_below_it(plugins: Plugins, folder: Path) -> None:
     """Another server is not sent the password of the first."""
     (folder / "qcore.toml").write_text('[place]\nurl = "server://far"\npassword = "s3cret"\n')

@@ -76,6 +76,11 @@ class Layers:
                     below[key] = {self.texts[setting]: under}
                     self.origins[f"{setting}.{self.texts[setting]}"] = self.origin(setting)
                 elif not isinstance(under, dict):
+                    if isinstance(under, str) and not is_none(under):
+                        # It would be forgotten without a word, and the table alone may look complete.
+                        whence = self.origin(setting)
+                        got = f"{setting}: got a text{whence and f' from {whence}'}"
+                        self.problems.append(f"{got}; must be a table of settings")
                     below[key] = {}
                 self._merge(below[key], value, origin, f"{setting}.")
             else:
