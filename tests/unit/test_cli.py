@@ -356,6 +356,20 @@ def test_a_failed_task_is_told_on_standard_error(qcore_: Callable[..., Ended], a
     assert json.loads(qcore_("result", failed, "--json").out)["state"] == "failed"
 
 
+def test_an_error_of_several_lines_ends_with_one(qcore_: Callable[..., Ended], app: App) -> None:
+    """A script reads the last line; a text of the task's own forges no other one."""
+    text = "first\nqcore: task 00 (a) failed\r\nlast\x1b[2J"
+    failed = app.async_task("getopt.getopt", [f"--{text}"], "", sync=True)
+
+    ended = qcore_("result", failed)
+
+    last = ended.err.splitlines()[-1]
+    assert last.startswith(f"qcore: task {failed} (getopt.getopt) failed (attempt 1): GetoptError: ")
+    assert "first" in last
+    assert "last" in last
+    assert "\x1b" not in ended.err
+
+
 # -- info, purge, keys, plugins ---------------------------------------------------------------
 
 
