@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from qcore_queues.key_ids import accepted
+from qcore_sqlite import SqliteBroker
 from tests.integration import tasks
 from tests.integration.land import SECRET, until
 
@@ -76,6 +77,19 @@ def test_one_of_the_keys_of_a_rotation_is_no_trouble(
     assert land.app(secret_key=producer).enqueue(tasks.add, 1, 1).id
 
     assert told(caplog) == []
+
+
+def test_what_cannot_be_looked_up_fails_no_enqueue(land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task is accepted already: an error would have it enqueued once more."""
+
+    def fail(self: SqliteBroker) -> list[bytes]:
+        raise KeyError(self)
+
+    monkeypatch.setattr(SqliteBroker, "statuses", fail)
+    app = land.app(secret_key=NEW)
+
+    assert app.enqueue(tasks.add, 1, 1).id
+    assert app.queue.size().ready == 1
 
 
 def test_without_a_cluster_nothing_is_told(land: Land, caplog: pytest.LogCaptureFixture) -> None:

@@ -77,7 +77,8 @@ def warn_of_another_key(runtime: Runtime, broker: Broker) -> None:
     """Log an error if clusters work on the queue and none of them accepts what this program signs."""
     try:
         theirs = accepted(broker.statuses()) if broker.capabilities.cluster_status else frozenset()
-    except BackendError:
+    except Exception as exc:  # noqa: BLE001 - what was enqueued is accepted, whatever a plugin raises now
+        _log.debug("the keys of the clusters are not known: %s", exc)
         return
     ours, config = runtime.envelope.key_ids[0], runtime.config
     if theirs and ours not in theirs:

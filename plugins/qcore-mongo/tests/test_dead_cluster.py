@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from qcore_testing.dead_cluster import check_a_dead_cluster_leaves_no_task_behind
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+#: which interpreter kills the cluster does not matter
+pytestmark = pytest.mark.slow
 
 
 def test_a_dead_cluster_leaves_no_task_behind(replicated: Any, database: str, tmp_path: Path) -> None:

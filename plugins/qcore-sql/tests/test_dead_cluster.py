@@ -11,6 +11,9 @@ from qcore_testing.dead_cluster import check_a_dead_cluster_leaves_no_task_behin
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: which interpreter kills the cluster does not matter
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["postgresql18", "mariadb"])
 def server(request: pytest.FixtureRequest) -> Any:

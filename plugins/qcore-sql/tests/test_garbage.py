@@ -179,7 +179,7 @@ def fill(server: Any, namespace: str, queue: str, there: list[tuple[str, dict[st
         connection.commit()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(there=garbage, order=st.randoms(use_true_random=False))
 @example(there=[("message", {"due": math.nan, "token": -1, "deliveries": MOST, "body": b""})], order=None)
 @example(there=[("message", {"due": 0.0, "deliveries": MOST, "body": b"x"})], order=None)
