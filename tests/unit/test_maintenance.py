@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from qcore import App, ClusterStatus, Config, progress
-from qcore.errors import BackendRejected, BackendUnavailable, NotSupported
+from qcore.errors import BackendRejected, BackendUnavailable, NotSupported, UnknownKey
 from qcore.interfaces import ErrorReport, ErrorReporter
 from qcore.journal.commands import Pause
 from qcore.journal.memory import Journal
 from qcore.journal.records import HeldMessage, WorkerState
 from qcore.model import Action, Settlement
 from qcore.runtime import Runtime
+from qcore.supervision import maintenance
 from qcore.supervision.maintenance import Maintenance
 from qcore.supervision.protocol import Notice
 from qcore.supervision.slot import Slot, WorkerExit
@@ -54,9 +55,10 @@ class Torn(Runtime):
 class Scene:
     """A queue in a file, its maintenance, and two slots with a worker each."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         config = Config.from_dict(
-            {
+            settings
+            | {
                 "name": "care",
                 "secret_key": "k" * 40,
                 "retry": LEASE,
@@ -108,6 +110,34 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     yield made
     made.runtime.fault = None
     made.close()
+
+
+def test_dead_letters_of_another_key_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor looks at them by itself, and leaves what one of its own keys has signed."""
+    monkeypatch.setattr(maintenance, "_BOUNDS", 0.05)
+    scene = Scene(tmp_path, unknown_key_limit=2)
+    other = App(Config.from_dict(scene.runtime.config.as_dict() | {"secret_key": "z" * 40}))
+    scene.app.enqueue(progress, 0.0, 1.0, None)
+    for number in range(5):
+        other.enqueue(progress, 0.0, number, None)
+    reasons = {}
+    for one in scene.broker.lease(10, 5):
+        try:
+            scene.runtime.envelope.open(one.body)
+        except UnknownKey as exc:
+            reasons[one.body] = f"{type(exc).__name__}: {exc}"
+        reason = reasons.get(one.body, "UnknownKey: it was unknown before")
+        scene.broker.settle([Settlement(one.receipt, Action.DEAD_LETTER, reason=reason)])
+    assert len(reasons) == 5
+
+    scene.start()
+
+    until(lambda: len(scene.broker.dead_letters()) == 3, "those that are too many to be removed")
+    (ours, *others) = scene.broker.dead_letters()
+    assert scene.runtime.envelope.open(ours.body).id
+    assert [one.body for one in others] == list(reasons)[3:]
+    other.close()
+    scene.close()
 
 
 def test_one_outage_is_logged_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
