@@ -77,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         here = {contest.OURS: sys.executable} if asked.quick or asked.alone else {}
         pythons = {
-            one: here.get(one) or environments.interpreter(one, asked.cache) for one in (contest.OURS, *peers)
+            one: here.get(one) or environments.interpreter(one.module, one.requirements, asked.cache)
+            for one in (contest.OURS, *peers)
         }
         taken = take(rows, pythons, size, _tell)
     except (Failed, subprocess.SubprocessError) as exc:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.benchmarks.contest import Peer
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -23,18 +25,23 @@ def default_cache() -> Path:
     return Path(base) / "qcore-benchmarks"
 
 
-def interpreter(peer: Peer, cache: Path) -> str:
+def interpreter(name: str, requirements: Sequence[str], cache: Path) -> str:
     """Return the Python a system is measured with, after installing it where that is due.
+
+    Args:
+        name: what the system is called, in file names.
+        requirements: what is installed; a folder of this tree is a package.
+        cache: the folder the environments are kept in.
 
     Raises:
         subprocess.CalledProcessError: pip could not install it; its output says why.
 
     """
     # qcore too has an environment of its own: the hooks of other plugins would cost it time.
-    ours = [one for one in peer.requirements if (_ROOT / one / "pyproject.toml").exists()]
-    wanted = [str(_ROOT / one) if one in ours else one for one in peer.requirements]
+    ours = [one for one in requirements if (_ROOT / one / "pyproject.toml").exists()]
+    wanted = [str(_ROOT / one) if one in ours else one for one in requirements]
     asked = "\n".join((sys.version, *wanted, *map(_state, ours)))
-    folder = cache / f"{peer.module}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+    folder = cache / f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
     python = folder / "bin" / "python"
     ready = folder / "ready"
     if not ready.exists():

@@ -30,7 +30,7 @@ def test_a_quick_run_fills_its_rows(only: str) -> None:
     peers = () if only else contest.PEERS
     for peer in peers:
         try:
-            environments.interpreter(peer, environments.default_cache())
+            environments.interpreter(peer.module, peer.requirements, environments.default_cache())
         except subprocess.CalledProcessError:
             pytest.skip(f"{peer.name} cannot be installed here: no package index within reach")
     wanted = [row for row in contest.ROWS if only in row.label]

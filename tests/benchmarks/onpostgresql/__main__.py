@@ -103,7 +103,10 @@ def main() -> None:
     asked = parser.parse_args()
     measures = asked.only or list(MEASURES)
     here = {PEERS[0]: sys.executable} if asked.quick else {}
-    pythons = {peer.name: here.get(peer) or interpreter(peer, asked.cache) for peer in PEERS}
+    pythons = {
+        peer.name: here.get(peer) or interpreter(peer.module, peer.requirements, asked.cache)
+        for peer in PEERS
+    }
     print(", ".join(f"{peer.name} {version(peer, pythons[peer.name])}" for peer in PEERS), "2 workers each")
     taken: dict[tuple[str, str], list[float]] = {}
     with closing(started(loose=asked.loose)) as server:

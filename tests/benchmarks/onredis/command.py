@@ -120,7 +120,9 @@ def _installed(
         _tell(f"installing {rival.name}")
         try:
             own = here and rival is field.OURS
-            pythons[rival] = sys.executable if own else environments.interpreter(rival, cache)
+            pythons[rival] = (
+                sys.executable if own else environments.interpreter(rival.module, rival.requirements, cache)
+            )
         except (subprocess.CalledProcessError, OSError) as exc:
             missing[rival.name] = f"cannot be installed: {exc}"
     return pythons, missing

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tests.benchmarks import environments
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,13 +31,18 @@ _FAILURES: Final = 100
 #: nobody listens there
 _DEAD: Final = "127.0.0.1:9"
 _SAMPLED: Final = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"}
+_OTEL: Final = "plugins/qcore-otel"
+#: what all have: a program with the packages that it needs, and no other
+_ALL: Final = ("core", "plugins/qcore-redis")
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Variant:
     """One way to run the same tasks."""
 
     title: str
+    #: what is installed for it, in an environment of its own, beside what all have
+    package: str | None = None
     #: what is set beside what all have
     keys: dict[str, Any] = attrs.field(factory=dict)
     env: dict[str, str] = attrs.field(factory=dict)
@@ -43,22 +50,28 @@ class Variant:
 
 #: what runs no failing tasks
 CALM: Final = (
-    Variant("OpenTelemetry, 1 %", {"error_reporter": {"otel": {}}}, _SAMPLED),
+    Variant("OpenTelemetry, 1 %", _OTEL, {"error_reporter": {"otel": {}}}, _SAMPLED),
     Variant(
         "OpenTelemetry, 1 %, producer too",
+        _OTEL,
         {"error_reporter": {"otel": {}}},
         {**_SAMPLED, "BENCH_TRACE": "1"},
     ),
-    Variant("Prometheus, a scrape a second", {}, {"BENCH_SCRAPE": "1"}),
+    Variant("Prometheus, a scrape a second", "plugins/qcore-prometheus", env={"BENCH_SCRAPE": "1"}),
 )
 #: what runs a hundred failing tasks a second, and has an endpoint that is dead
 FAILING: Final = (
-    Variant("Sentry", {"error_reporter": {"sentry": {"dsn": f"http://key@{_DEAD}/1"}}}),
+    Variant(
+        "Sentry",
+        "plugins/qcore-sentry",
+        {"error_reporter": {"sentry": {"dsn": f"http://key@{_DEAD}/1"}}},
+    ),
     Variant(
         "Rollbar",
+        "plugins/qcore-rollbar",
         {"error_reporter": {"rollbar": {"access_token": "token", "endpoint": f"http://{_DEAD}/"}}},
     ),
-    Variant("OpenTelemetry", {"error_reporter": {"otel": {}}}, _SAMPLED),
+    Variant("OpenTelemetry", _OTEL, {"error_reporter": {"otel": {}}}, _SAMPLED),
 )
 
 
@@ -136,17 +149,18 @@ class Session:
 
 
 @contextlib.contextmanager
-def session(variant: Variant, recycle: int, *, dead: bool) -> Iterator[Session]:
+def session(variant: Variant, python: str, recycle: int, *, dead: bool) -> Iterator[Session]:
     """Start a variant.
 
     Args:
         variant: it.
+        python: the interpreter with what it needs.
         recycle: tasks after which a worker is replaced.
         dead: nobody listens where reports go.
 
     """
     with tempfile.TemporaryDirectory(prefix="qcore-bench-") as folder, redis(folder) as keys, sink() as alive:
-        # The example has hooks of its own, for each run.
+        # Where all is installed, the example has hooks of its own, for each run.
         env = {**os.environ, "QCORE_DISABLE_PLUGINS": "example", "BENCH_RECYCLE": str(recycle)}
         env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{_DEAD if dead else alive}", **variant.env}
         if "BENCH_SCRAPE" in env:
@@ -158,7 +172,7 @@ def session(variant: Variant, recycle: int, *, dead: bool) -> Iterator[Session]:
         with (
             log.open("w") as errors,
             subprocess.Popen(
-                [sys.executable, "-m", "tests.benchmarks.reporters.work"],
+                [python, "-m", "tests.benchmarks.reporters.work"],
                 cwd=folder,
                 env=env,
                 stdin=subprocess.PIPE,
@@ -171,13 +185,23 @@ def session(variant: Variant, recycle: int, *, dead: bool) -> Iterator[Session]:
             yield Session(process, log)
 
 
-def compare(variants: tuple[Variant, ...], count: int, rounds: int, recycle: int, *, fails: bool) -> None:
+def pythons(variants: tuple[Variant, ...], *, here: bool) -> dict[Variant, str]:
+    """Return the interpreter of each variant: this one, or one with what the variant needs."""
+    return {one: sys.executable if here else _python(one) for one in (Variant("without"), *variants)}
+
+
+def _python(variant: Variant) -> str:
+    needed = _ALL if variant.package is None else (*_ALL, variant.package)
+    return environments.interpreter(needed[-1].rpartition("/")[2], needed, environments.default_cache())
+
+
+def compare(taking: dict[Variant, str], count: int, rounds: int, recycle: int, *, fails: bool) -> None:
     """Have each variant and the same without it measure in turn; print how they compare."""
     every = 0
     with contextlib.ExitStack() as stack:
         taken = {
-            one.title: stack.enter_context(session(one, recycle, dead=fails))
-            for one in (Variant("without"), *variants)
+            one.title: stack.enter_context(session(one, python, recycle, dead=fails))
+            for one, python in taking.items()
         }
         for number in range(rounds + 1):
             for title, one in taken.items():
@@ -225,13 +249,15 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=20_000, help="of each round")
     parser.add_argument("--only", default="", help="variants whose title has this text")
     parser.add_argument("--recycle", type=int, nargs="+", default=[0, 500], help="a table for each")
+    parser.add_argument("--here", action="store_true", help="measure what is installed here, by this Python")
     asked = parser.parse_args()
+    here = asked.quick or asked.here
     count, rounds = (300, 1) if asked.quick else (asked.tasks, asked.rounds)
     for recycle in asked.recycle:
         for variants in (CALM, FAILING):
             wanted = tuple(one for one in variants if asked.only in one.title)
             if wanted:
-                compare(wanted, count, rounds, recycle, fails=variants is FAILING)
+                compare(pythons(wanted, here=here), count, rounds, recycle, fails=variants is FAILING)
 
 
 if __name__ == "__main__":

@@ -102,6 +102,16 @@ def enqueue(count: int, fail_every: int) -> float:
     return time.process_time() - began
 
 
+def pause(cluster: Cluster) -> None:
+    """Have workers take nothing, and return once they know it."""
+    app.queue.pause()
+    end = time.monotonic() + _TIMEOUT
+    while not cluster.status().paused:
+        if time.monotonic() > end:
+            raise TimeoutError("the cluster does not pause")
+        time.sleep(0.01)
+
+
 def drain(count: int) -> None:
     """Let the tasks run, and return once all have."""
     app.queue.resume()
@@ -130,7 +140,7 @@ def latency() -> float:
 
 def measure(cluster: Cluster, count: int, fail_every: int) -> dict[str, Any]:
     """Enqueue, drain, and return how fast that was and what it took."""
-    app.queue.pause()
+    pause(cluster)
     _STAMPS.unlink(missing_ok=True)
     enqueued = enqueue(count, fail_every)
     ended, scrapes = threading.Event(), list[int]()
