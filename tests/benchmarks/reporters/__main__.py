@@ -50,9 +50,9 @@ class Variant:
 
 #: what runs no failing tasks
 CALM: Final = (
-    Variant("OpenTelemetry, 1 %", _OTEL, {"error_reporter": {"otel": {}}}, _SAMPLED),
+    Variant("OpenTelemetry, 1 %, workers", _OTEL, {"error_reporter": {"otel": {}}}, _SAMPLED),
     Variant(
-        "OpenTelemetry, 1 %, producer too",
+        "OpenTelemetry, 1 %, a traced producer",
         _OTEL,
         {"error_reporter": {"otel": {}}},
         {**_SAMPLED, "BENCH_TRACE": "1"},
