@@ -23,10 +23,10 @@ THREADS, COROUTINES = 4, 50
 EACH = 2 * (THREADS + COROUTINES) + 40
 #: seconds of a lease that nobody renews in time on a busy machine
 LONG_LEASE = 20.0
+KILLS = 12
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.further)])
-def test_killing_workers_full_of_tasks_loses_none(land: Land, kills: int) -> None:
+def test_killing_workers_full_of_tasks_loses_none(land: Land) -> None:
     """Each runs to its end, and a kill that fell upon many at once is charged to none of them.
 
     They are of three queues, which are run in their order.
@@ -45,7 +45,7 @@ def test_killing_workers_full_of_tasks_loses_none(land: Land, kills: int) -> Non
         for index, (queue, priority) in enumerate((*tasks.ROUTES, *tasks.ROUTES[::-1]))
     ]
     jobs = []
-    for turn in range(kills):
+    for turn in range(KILLS):
         numbers = range(turn * EACH, (turn + 1) * EACH)
         calls = [sent[number % len(sent)].bind(str(witness.path), number, 0.02) for number in numbers]
         jobs += app.enqueue_many(calls)
@@ -57,6 +57,6 @@ def test_killing_workers_full_of_tasks_loses_none(land: Land, kills: int) -> Non
     witness.drained()
     results = witness.all_succeeded(jobs)
 
-    assert set(range(kills * EACH)) == set(witness.runs())
+    assert set(range(KILLS * EACH)) == set(witness.runs())
     # A suspect that ran alone as its worker was killed is charged, and nobody else.
-    assert sum(one.crashes for one in results) <= kills
+    assert sum(one.crashes for one in results) <= KILLS

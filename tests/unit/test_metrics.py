@@ -201,6 +201,19 @@ def test_percentiles_are_of_tasks_not_of_batches() -> None:
     journal.close()
 
 
+def test_a_worker_is_told_how_long_tasks_took_in_its_slot() -> None:
+    """It is near the average of all runs since the cluster began; 0 says that none is known."""
+    journal = Journal.create(1)
+    gauges = journal.page(0).metrics
+    assert gauges.usual_run() == 0.0
+
+    gauges.ran(3, 100_000_000)
+    gauges.ran(1, 500_000_000)
+
+    assert gauges.usual_run() == pytest.approx(0.2, rel=0.25)
+    journal.close()
+
+
 def test_the_rates_are_those_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """Earlier tasks do not count; counts continue when a slot gets its next worker."""
     clock = [1000.0]
