@@ -72,6 +72,10 @@ class _Sent:
         self._lock = threading.Lock()
         #: by destination and task
         self._counts: dict[tuple[str, str], int] = {}
+
+    def begin(self) -> None:
+        """Have the SDK ask for them."""
+        os.register_at_fork(after_in_child=self.forget)
         metrics.get_meter(SCOPE).create_observable_counter(
             "messaging.client.sent.messages",
             [self._observe],
@@ -109,9 +113,7 @@ class _Instruments:
         #: the span of each schedule that was fired last in this process
         self.fired: dict[str, SpanContext] = {}
         self._tracing: _Tracing | None = None
-        #: what counts tasks that are enqueued
-        self.sent = _Sent()
-        os.register_at_fork(after_in_child=self.sent.forget)
+        self._sent: dict[str, _Sent] = {}
 
     def remember(self, schedule: str, span: SpanContext) -> None:
         """Keep the span that has sent the task of a schedule, for the next one to link to."""
@@ -125,6 +127,22 @@ class _Instruments:
         provider, found = trace.get_tracer_provider(), self._tracing
         if found is None or found.provider is not provider:
             found = self._tracing = _Tracing(provider)
+        return found
+
+    @property
+    def sent(self) -> _Sent:
+        """What counts tasks that are enqueued.
+
+        It is made by the first of them, for a worker that enqueues nothing has nothing to send, and without
+        a lock, which a fork would inherit.
+        """
+        found = self._sent.get("all")
+        if found is None:
+            made = _Sent()
+            # One of several threads is the first.
+            found = self._sent.setdefault("all", made)
+            if found is made:
+                made.begin()
         return found
 
 
