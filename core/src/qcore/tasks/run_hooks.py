@@ -11,10 +11,13 @@ from qcore.interfaces import ErrorReporter
 from qcore.plugins import BoundHook
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from qcore.hookspecs import Hook
     from qcore.runtime import Runtime
+
+    _Hooks = tuple[Sequence[Hook], Sequence[Hook]]
+    _OfRun = Callable[[Mapping[str, str] | None], _Hooks]
 
 _log = logging.getLogger("qcore.plugins")
 
@@ -23,22 +26,11 @@ POST: Final = "qcore_post_execute"
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class _Choosing:
-    """The hooks of a reporter that is asked before each run whether they are to be called."""
-
-    __slots__ = ("post", "pre", "title", "wants_run")
-
-    def __init__(self, reporter: ErrorReporter) -> None:
-        self.wants_run = reporter.wants_run
-        self.title = type(reporter).__name__
-        self.pre, self.post = _bound(reporter, PRE), _bound(reporter, POST)
-
-
 class RunHooks:
     """The hooks that are called before and after runs."""
 
     def __init__(
-        self, pre: Sequence[Hook], post: Sequence[Hook] = (), choosing: Sequence[_Choosing] = ()
+        self, pre: Sequence[Hook], post: Sequence[Hook] = (), choosing: Sequence[ErrorReporter] = ()
     ) -> None:
         #: called for each run
         self.pre, self.post = tuple(pre), tuple(post)
@@ -52,7 +44,7 @@ class RunHooks:
         choosing = []
         for reporter in runtime.reporters:
             if type(reporter).wants_run is not ErrorReporter.wants_run:
-                choosing.append(_Choosing(reporter))
+                choosing.append(reporter)
             else:
                 pre += _bound(reporter, PRE)
                 post += _bound(reporter, POST)
@@ -63,21 +55,34 @@ class RunHooks:
         """Whether `of_run` has to be asked: else `pre` and `post` are all there are."""
         return bool(self._choosing)
 
-    def of_run(self, headers: Mapping[str, str] | None) -> tuple[Sequence[Hook], Sequence[Hook]]:
-        """Return the hooks before and after the run of a message with these headers."""
-        headers = headers or _NO_HEADERS
-        pre, post = self.pre, self.post
+    @property
+    def of_run(self) -> _OfRun:
+        """What returns the hooks before and after the run of a message with these headers."""
+        found: _OfRun | None = None
         for one in self._choosing:
-            try:
-                wanted = one.wants_run(headers)
-            except INTERRUPTS:
-                raise
-            except BaseException:  # noqa: BLE001 - logged; a reporter hurts no task
-                _log.exception("wants_run of error reporter %s failed; its hooks are called", one.title)
-                wanted = True
-            if wanted:
-                pre, post = (*pre, *one.pre), (*post, *one.post)
-        return pre, post
+            found = _asking(one, (self.pre, self.post), found)
+        return found or (lambda _: (self.pre, self.post))
+
+
+def _asking(one: ErrorReporter, none: _Hooks, before: _OfRun | None) -> _OfRun:
+    """Return what adds the hooks of a reporter to those `before`; a function of its own costs least."""
+    wants, ours = one.wants_run, (_bound(one, PRE), _bound(one, POST))
+    every = (*none[0], *ours[0]), (*none[1], *ours[1])
+
+    def of_run(headers: Mapping[str, str] | None) -> _Hooks:
+        try:
+            wanted = wants(headers or _NO_HEADERS)
+        except INTERRUPTS:
+            raise
+        except BaseException:  # noqa: BLE001 - logged; a reporter hurts no task
+            _log.exception("wants_run of error reporter %s failed; its hooks are called", type(one).__name__)
+            wanted = True
+        if before is None:
+            return every if wanted else none
+        pre, post = before(headers)
+        return ((*pre, *ours[0]), (*post, *ours[1])) if wanted else (pre, post)
+
+    return of_run
 
 
 def _bound(reporter: ErrorReporter, name: str) -> Sequence[BoundHook]:
