@@ -169,3 +169,26 @@ def test_an_enqueue_waits_for_replicas(start: Callable[..., Any], free_ports: tu
     del primary
     long_timeout.close()
     broker.close()
+
+
+# -- what others cost -----------------------------------------------------------------------
+
+
+def test_a_status_costs_the_same_beside_many_clusters(shared: Any) -> None:
+    """Each looked at those of all others, which is a million looks for a thousand clusters."""
+    name = f"q{os.urandom(4).hex()}"
+    broker = RedisBroker(Settings(name=name, sections={"redis": RedisSettings(unix_socket_path=shared.path)}))
+    clusters = [f"cluster {number}" for number in range(200)]
+    for one in clusters:
+        broker.publish_status(one, b"status", 600.0)
+    with shared.client() as server:
+        before = server.info("commandstats")["cmdstat_hget"]["calls"]
+
+        for one in clusters:
+            broker.publish_status(one, b"status", 600.0)
+
+        after = server.info("commandstats")["cmdstat_hget"]["calls"]
+    # 40,000 if each looks
+    assert after - before < 10_000
+    assert len(broker.statuses()) == 200
+    broker.close()
