@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from qcore.interfaces import Settings
+from qcore_queues.order import QueueOrder
 from qcore_queues.routes import check_declared
 from qcore_testing.broker import DECLARED, PhysicalQueueContract, QueueContract
+from qcore_testing.broker.base import message
 from qcore_testing.memory import MemorySettings
 from tests.conformance.physical import PhysicalMemory, memory_name, one_queue
 from tests.conformance.running import run
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
     from qcore.interfaces import Broker
     from qcore.model import Delivery
-    from qcore_queues.order import QueueOrder
     from qcore_queues.routes import Route
 
 pytestmark = pytest.mark.portable
@@ -77,6 +78,10 @@ class LeavesNothingOut(PhysicalMemory):
         """Return all."""
         return routes
 
+    def kept(self, found: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Return all."""
+        return found
+
 
 class KeepsWhatCame(PhysicalMemory):
     """Hands out what came while a queue was paused."""
@@ -101,3 +106,28 @@ def test_a_broker_that_ignores_a_pause_fails(wrong: type[PhysicalMemory], test: 
     run(QueueContract, test, maker(), ())
     with pytest.raises(AssertionError):
         run(QueueContract, test, maker(wrong), ())
+
+
+class PausedMeanwhile(PhysicalMemory):
+    """Has a queue paused while the first request to it is under way."""
+
+    paused: ClassVar[set[str]] = set()
+    asked: ClassVar[int] = 0
+
+    def take(self, route: Route, limit: int, seconds: int) -> Sequence[Delivery]:
+        """Lease from it all the same, as a service does that knows of no pause."""
+        PausedMeanwhile.asked += 1
+        if self.asked == 1:
+            self.paused.add(route.queue)
+        return super().take(route, limit, seconds)
+
+
+def test_a_queue_is_paused_while_a_request_is_under_way() -> None:
+    """What the request brings is released, though it waited for nothing."""
+    broker = maker(PausedMeanwhile)(queues=QueueOrder(["mail"]), left_out=PausedMeanwhile.paused)
+    broker.enqueue([message(b"late", queue="mail", priority=9)])
+
+    assert broker.lease(1, 0.0) == ()
+    PausedMeanwhile.paused.clear()
+    (late,) = broker.lease(1, 0.0)
+    assert (late.body, late.deliveries) == (b"late", 1)

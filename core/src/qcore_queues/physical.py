@@ -126,7 +126,7 @@ class PhysicalQueues(PhysicalCalls, Generic[_B]):
             order = self.leased_from(routes)
             for route in order:
                 # what has just been waited at need not be looked at
-                if route != waited_at and (found := self.handed_out(route, self.take(route, limit, 0))):
+                if route != waited_at and (found := self._taken(route, limit, 0)):
                     return found
             rest = deadline - time.monotonic()
             if rest <= 0:
@@ -135,7 +135,7 @@ class PhysicalQueues(PhysicalCalls, Generic[_B]):
             waited_at = order[0] if seconds else None
             if waited_at is None:
                 time.sleep(min(rest, self.settings.poll))
-            elif found := self.kept(self.handed_out(waited_at, self.take(waited_at, limit, seconds))):
+            elif found := self._taken(waited_at, limit, seconds):
                 return found
             call_limit.again()
 
@@ -145,7 +145,7 @@ class PhysicalQueues(PhysicalCalls, Generic[_B]):
         return routes if left_out is None else [one for one in routes if one.queue not in left_out]
 
     def kept(self, found: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Release what a wait has brought of queues that were paused meanwhile; return the rest."""
+        """Release what a request has brought of queues that were paused meanwhile; return the rest."""
         left_out = self.settings.left_out
         if left_out is None:
             return found
@@ -249,6 +249,10 @@ class PhysicalQueues(PhysicalCalls, Generic[_B]):
             too_large = can.max_bytes is not None and len(one.body) > can.max_bytes
             if too_large or (one.delay > 0 and not can.delay):
                 self.child(Route.of(one)).enqueue([one])
+
+    def _taken(self, route: Route, limit: int, seconds: int) -> Sequence[Delivery]:
+        """Lease from one queue, which may be paused while the request is under way."""
+        return self.kept(self.handed_out(route, self.take(route, limit, seconds)))
 
     def _seconds(self, rest: float) -> int:
         """Return how long one request waits at the first queue, while the others are not looked at."""
