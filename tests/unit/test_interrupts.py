@@ -51,10 +51,22 @@ class Interrupted(Exception):
 
 def wait_in(block: Interruptible) -> None:
     """Enter the block, have another thread interrupt it, and wait for that."""
-    with block:
-        threading.Thread(target=block.interrupt, args=(Interrupted,)).start()
-        while True:
-            pass
+    waits = threading.Event()
+
+    def ask() -> None:
+        # what starts a thread is not to be interrupted: it would leave the thread half known
+        waits.wait()
+        block.interrupt(Interrupted)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        with block:
+            waits.set()
+            while True:
+                pass
+    finally:
+        thread.join()
 
 
 def test_calls_can_be_profiled_after_a_block() -> None:
