@@ -30,7 +30,7 @@ from qcore_testing import (
     TaskTransactionContract,
     TransactionContract,
 )
-from qcore_testing.broker.lease import Rung
+from qcore_testing.broker.signals import Rung
 from qcore_testing.memory import MemoryBroker, MemoryResults, MemorySchedules, MemoryServer
 from qcore_testing.memory.coordination import MemoryCoordination
 from tests.conformance import broken, broken_coordination

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 class MakePair(Protocol):
     """The fixture `make` of `CommitContract`."""
 
-    def __call__(self, *, retry: float = ..., poll: float = ...) -> tuple[Broker, ResultStore]:
+    def __call__(
+        self, *, name: str = ..., retry: float = ..., poll: float = ...
+    ) -> tuple[Broker, ResultStore]:
         """Return a new broker of the one queue and a new store of its results."""
 
 
@@ -46,20 +48,23 @@ class CommitContract(BrokerTests):
 
     def test_all_is_done_in_one_call(self, new: MakePair) -> None:
         """Save results, enqueue what follows from them, end leases and take the next, without waiting."""
-        broker, store = new(retry=4 * self.time_unit)
-        self.put(broker, *numbered(6))
-        done = self.some(broker, 3)
-        then = [message(b"follows"), message(b"follows too")]
+        for lease in self.leases(4):
+            with lease:
+                broker, store = new(retry=lease.seconds, name=lease.name)
+                self.put(broker, *numbered(6))
+                done = self.some(broker, 3)
+                then = [message(b"follows"), message(b"follows too")]
 
-        taken = broker.commit_and_lease(store, [result_of(one) for one in done], acks(done), 10, then)
+                taken = broker.commit_and_lease(store, [result_of(one) for one in done], acks(done), 10, then)
 
-        assert [*numbered(6)[3:], b"follows", b"follows too"] == bodies(taken)
-        other, results = new()
-        assert [result_of(one).body for one in done] == [
-            found.body for found in results.get([result_of(one).id for one in done]) if found
-        ]
-        broker.settle(acks(taken))
-        self.nothing(other, 6 * self.time_unit)
+                assert [*numbered(6)[3:], b"follows", b"follows too"] == bodies(taken)
+                other, results = new(name=lease.name)
+                assert [result_of(one).body for one in done] == [
+                    found.body for found in results.get([result_of(one).id for one in done]) if found
+                ]
+                broker.settle(acks(taken))
+                lease.lasted()
+                self.nothing(other, 1.5 * lease.seconds)
 
     def test_each_part_may_be_empty(self, new: MakePair) -> None:
         """With `limit` 0 nothing is leased."""

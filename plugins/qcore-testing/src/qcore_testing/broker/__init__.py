@@ -19,6 +19,7 @@ from qcore_testing.broker.receipts import ReceiptRules
 from qcore_testing.broker.refusals import RefusalRules
 from qcore_testing.broker.remove import RemoveRules
 from qcore_testing.broker.settle import SettleRules
+from qcore_testing.broker.signals import SignalRules
 from qcore_testing.broker.steps import StepRules
 
 
@@ -26,6 +27,7 @@ class BrokerContract(
     EnqueueRules,
     LeaseRules,
     SettleRules,
+    SignalRules,
     ReceiptRules,
     RefusalRules,
     PrecisionRules,

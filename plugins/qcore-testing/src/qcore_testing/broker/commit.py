@@ -41,20 +41,22 @@ class CommitRules(BrokerTests):
         """Save results, enqueue what follows from them, end leases and take the next, without waiting."""
         store = MemoryResults(MemoryServer().results("kit"), backend="kit")
         result = a_result()
-        for lease, name in self.leases(4):
-            broker = new(retry=lease, name=name)
-            most = min(10, broker.capabilities.max_batch)
-            self.put(broker, *numbered(4))
-            done = self.some(broker, 2)
+        for lease in self.leases(4):
+            with lease:
+                broker = new(retry=lease.seconds, name=lease.name)
+                most = min(10, broker.capabilities.max_batch)
+                self.put(broker, *numbered(4))
+                done = self.some(broker, 2)
 
-            taken = list(broker.commit_and_lease(store, [result], acks(done), most))
-            if len(taken) < 2:
-                taken += self.some(broker, 2 - len(taken))
-            broker.settle(acks(taken))
+                taken = list(broker.commit_and_lease(store, [result], acks(done), most))
+                if len(taken) < 2:
+                    taken += self.some(broker, 2 - len(taken))
+                broker.settle(acks(taken))
 
-        assert [result] == list(store.get([result.id]))
-        assert set(numbered(4)) == {delivery.body for delivery in [*done, *taken]}
-        self.nothing(new(name=name), 1.5 * lease)
+                lease.lasted()
+                assert [result] == list(store.get([result.id]))
+                assert set(numbered(4)) == {delivery.body for delivery in [*done, *taken]}
+                self.nothing(new(name=lease.name), 1.5 * lease.seconds)
 
     def test_commit_and_lease_does_not_wait(self, new: MakeBroker) -> None:
         """Save results, enqueue what follows from them, end leases and take the next, without waiting."""

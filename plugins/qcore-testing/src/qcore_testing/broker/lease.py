@@ -10,26 +10,17 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from qcore.model import Action
-from qcore_testing.broker.base import BrokerTests, acks, bodies, message, numbered
+from qcore_testing.broker.base import BrokerTests, acks, bodies, numbered
 from qcore_testing.contract import Stopwatch, skip_unless
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
     from qcore.model import Delivery
     from qcore_testing.broker.base import MakeBroker
 
 #: seconds in which what was released comes again, on a busy machine too
 _REST: Final = 60.0
-
-
-class Rung(Exception):
-    """Raised by a signal handler, as an error."""
-
-
-class Struck(BaseException):
-    """Raised by a signal handler, as the timeout of a task is."""
 
 
 class LeaseRules(BrokerTests):
@@ -144,31 +135,6 @@ class LeaseRules(BrokerTests):
 
         self.soon(since)
 
-    @pytest.mark.parametrize("raised", [Rung, Struck, KeyboardInterrupt])
-    def test_a_signal_gets_out_of_the_wait(self, new: MakeBroker, raised: type[BaseException]) -> None:
-        """A signal that raises in the waiting thread gets out."""
-        broker = new()
-
-        def ring(signum: int, frame: FrameType | None) -> None:
-            del signum, frame
-            raise raised
-
-        before = signal.signal(signal.SIGUSR1, ring)
-        main = threading.main_thread().ident or 0
-        alarm = threading.Timer(self.time_unit, signal.pthread_kill, (main, signal.SIGUSR1))
-        since = Stopwatch()
-        try:
-            alarm.start()
-            with pytest.raises(raised):
-                broker.lease(1, 2 * self.timeout)
-        finally:
-            alarm.join()
-            signal.signal(signal.SIGUSR1, before)
-
-        self.soon(since)
-        self.put(new(), b"still here")
-        assert self.one(new()).body == b"still here"
-
     def test_every_message_goes_to_one_of_many(self, new: MakeBroker) -> None:
         """A leased message is handed to nobody else for `Settings.retry` seconds."""
         skip_unless(new().capabilities.cross_process, "is not seen by other processes")
@@ -253,31 +219,25 @@ class LeaseRules(BrokerTests):
 
     def test_only_leases_of_the_dead_are_released(self, new: MakeBroker) -> None:
         """A broker that cannot tell returns 0 and lets the leases run out."""
-        broker, other = new(owner=b"a" * 16, retry=4 * self.time_unit), new()
-        skip_unless(broker.capabilities.redelivers, "gives no receipts")
-        self.put(broker, b"held")
-        self.one(broker)
+        for lease in self.leases(4):
+            with lease:
+                broker, other = (
+                    new(owner=b"a" * 16, retry=lease.seconds, name=lease.name),
+                    new(name=lease.name),
+                )
+                skip_unless(broker.capabilities.redelivers, "gives no receipts")
+                self.put(broker, b"held")
+                self.one(broker)
 
-        assert other.release_owner(b"d" * 16) == 0
-
-        self.nothing(other)
-        assert self.one(other).body == b"held"
+                assert other.release_owner(b"d" * 16) == 0
+                self.nothing(other)
+                assert self.one(other).body == b"held"
 
     # -- extend -----------------------------------------------------------------------------
 
     def test_an_extended_lease_lasts(self, new: MakeBroker) -> None:
         """Make leases last `seconds` from now, or `Settings.retry` where leases are fixed."""
-        broker, other = new(retry=8 * self.time_unit), new()
-        skip_unless(broker.capabilities.extend, "extends nothing")
-        self.put(broker, b"slow", b"slower")
-        leased = self.some(broker, 2)
-
-        self.let_pass(4 * self.time_unit)
-        broker.extend([delivery.receipt for delivery in leased], 60.0)
-
-        self.nothing(other, 6 * self.time_unit)
-        broker.settle(acks(leased))
-        assert broker.size().ready == 0
+        self.holds(new, lambda receipts: receipts)
 
     def test_an_extended_lease_ends(self, new: MakeBroker) -> None:
         """Make leases last `seconds` from now, or `Settings.retry` where leases are fixed."""
@@ -309,12 +269,21 @@ class LeaseRules(BrokerTests):
 
     def test_ended_receipts_do_not_stop_the_others(self, new: MakeBroker) -> None:
         """An ended or unknown receipt is ignored."""
-        broker, other = new(retry=8 * self.time_unit), new()
-        skip_unless(broker.capabilities.extend, "extends nothing")
-        broker.enqueue([message(b"mine")])
-        mine = self.one(broker)
+        self.holds(new, lambda receipts: [b"unknown", *receipts, b"unknown too"])
 
-        self.let_pass(4 * self.time_unit)
-        broker.extend([b"unknown", mine.receipt, b"unknown too"], 60.0)
+    def holds(self, new: MakeBroker, given: Callable[[list[bytes]], list[bytes]]) -> None:
+        """Lease two messages and extend the leases; see that they last longer than they would have."""
+        for lease in self.leases(8):
+            with lease:
+                broker, other = new(retry=lease.seconds, name=lease.name), new(name=lease.name)
+                skip_unless(broker.capabilities.extend, "extends nothing")
+                self.put(broker, b"slow", b"slower")
+                leased = self.some(broker, 2)
 
-        self.nothing(other, 6 * self.time_unit)
+                self.let_pass(lease.seconds / 2)
+                broker.extend(given([delivery.receipt for delivery in leased]), 60.0)
+
+                lease.lasted()
+                self.nothing(other, 0.6 * lease.seconds)
+                broker.settle(acks(leased))
+                assert broker.size().ready == 0

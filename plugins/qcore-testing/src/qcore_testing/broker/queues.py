@@ -185,14 +185,17 @@ class QueueRules(QueueTests):
         """A lease that ends by itself brings the message back to its queue."""
         broker = self.with_queues(new, ["mail"], retry=4 * self.time_unit)
         self.enqueue_four(broker)
-        leased = self.some(broker, 4)
+        again: dict[bytes, Delivery] = {}
+        for left in self.deadline():
+            # on a slow machine a lease may end before the next message is leased for the first time
+            taken = broker.lease(min(4, broker.capabilities.max_batch), left)
+            again |= {one.body: one for one in taken if one.deliveries > 1}
+            if len(again) == 4:
+                break
 
-        again = self.some(broker, 4)
-
-        assert sorted(bodies(again)) == sorted(bodies(leased))
-        assert all(one.deliveries == 2 for one in again)
+        assert sorted(again) == [b"-7", b"0", b"3", b"9"]
         # a service does not say when a lease has ended
-        assert all(one.available for one in again) or not broker.capabilities.atomic_settle
+        assert all(one.available for one in again.values()) or not broker.capabilities.atomic_settle
         self.nothing(new(queues=QueueOrder(["default"])))
 
     @pytest.mark.parametrize("how", COMES_BACK)

@@ -48,16 +48,17 @@ class ReceiptRules(BrokerTests):
     @pytest.mark.parametrize("where", ["another connection", "another process"])
     def test_a_lease_is_extended_from_elsewhere(self, new: MakeBroker, where: str) -> None:
         """A receipt is good for every connection of every process that leads to the same queue."""
-        broker = self.leasing(new, retry=8 * self.time_unit)
-        skip_unless(broker.capabilities.extend, "extends nothing")
-        self.put(broker, b"slow")
+        skip_unless(self.leasing(new).capabilities.extend, "extends nothing")
+        for lease in self.leases(8):
+            with self.elsewhere(new, where, lease.name) as act, lease:
+                broker = new(retry=lease.seconds, name=lease.name)
+                self.put(broker, b"slow")
+                leased = self.one(broker)
+                self.let_pass(lease.seconds / 2)
+                act("extend", leased.receipt)
 
-        with self.elsewhere(new, where) as act:
-            leased = self.one(broker)
-            self.let_pass(4 * self.time_unit)
-            act("extend", leased.receipt)
-
-        self.nothing(broker, 6 * self.time_unit)
+                lease.lasted()
+                self.nothing(broker, 0.6 * lease.seconds)
 
     def test_strange_receipts_do_not_stop_the_others(self, new: MakeBroker) -> None:
         """A receipt whose lease has ended, or that never was one, is ignored."""
@@ -82,10 +83,12 @@ class ReceiptRules(BrokerTests):
         return action is not Action.DEAD_LETTER or broker.capabilities.dead_letters
 
     @contextmanager
-    def elsewhere(self, new: MakeBroker, where: str) -> Iterator[Callable[[str, bytes], None]]:
+    def elsewhere(
+        self, new: MakeBroker, where: str, name: str = "kit"
+    ) -> Iterator[Callable[[str, bytes], None]]:
         """Yield what acts on a receipt by another connection, of this process or of another."""
         if where == "another connection":
-            other = new()
+            other = new(name=name)
             yield lambda verb, receipt: act_on(other, verb, receipt)
             return
         skip_unless(new().capabilities.cross_process, "is not seen by other processes")
@@ -93,7 +96,7 @@ class ReceiptRules(BrokerTests):
 
         def work(tell: Callable[[str], None]) -> None:
             os.close(write)
-            broker = new()
+            broker = new(name=name)
             broker.size()
             tell("connected")
             with open(read, encoding="ascii") as lines:  # noqa: PTH123 - a pipe

@@ -11,7 +11,6 @@ from qcore_testing.broker.base import BrokerTests, acks, bodies, numbered
 from qcore_testing.contract import Stopwatch, skip_unless
 
 if TYPE_CHECKING:
-    from qcore.model import Delivery
     from qcore_testing.broker.base import MakeBroker
 
 
@@ -26,18 +25,20 @@ class SettleRules(BrokerTests):
 
     def test_ack_removes(self, new: MakeBroker) -> None:
         """ACK removes the message for good."""
-        for lease, name in self.leases():
-            broker, other = new(retry=lease, name=name), new(name=name)
-            self.put(broker, b"done", b"not yet")
-            first, second = self.some(broker, 2)
+        for lease in self.leases():
+            with lease:
+                broker, other = new(retry=lease.seconds, name=lease.name), new(name=lease.name)
+                self.put(broker, b"done", b"not yet")
+                first, second = self.some(broker, 2)
 
-            self.settle(broker, first, Action.ACK)
+                self.settle(broker, first, Action.ACK)
 
-        again = self.one(other)
-        assert second.body == again.body
-        self.settle(other, again, Action.ACK)
-        self.nothing(other, 3 * lease)
-        assert other.size().ready == 0
+                lease.lasted()
+                again = self.one(other)
+                assert second.body == again.body
+                self.settle(other, again, Action.ACK)
+                self.nothing(other, 3 * lease.seconds)
+                assert other.size().ready == 0
 
     def test_retry_presents_it_again(self, new: MakeBroker) -> None:
         """RETRY redelivers it after `delay`, with the counters given."""
@@ -79,15 +80,17 @@ class SettleRules(BrokerTests):
 
     def test_counters_outlive_a_lost_lease(self, new: MakeBroker) -> None:
         """RETRY redelivers it after `delay`, with the counters given."""
-        broker = new(retry=self.time_unit)
-        skip_unless(broker.capabilities.stores_counters, "does not count")
-        self.put(broker, b"failed")
-        self.settle(broker, self.one(broker), Action.RETRY, failures=5, crashes=1)
+        for lease in self.leases():
+            with lease:
+                broker = new(retry=lease.seconds, name=lease.name)
+                skip_unless(broker.capabilities.stores_counters, "does not count")
+                self.put(broker, b"failed")
+                self.settle(broker, self.one(broker), Action.RETRY, failures=5, crashes=1)
 
-        self.one(broker)
-        last = self.one(broker)
-
-        assert (last.deliveries, last.failures, last.crashes) == (3, 5, 1)
+                lease.lasted()
+                self.one(broker)
+                last = self.one(broker)
+                assert (last.deliveries, last.failures, last.crashes) == (3, 5, 1)
 
     def test_release_is_as_if_never_leased(self, new: MakeBroker) -> None:
         """RELEASE redelivers it after `delay`; this lease is not counted in `deliveries`."""
@@ -122,16 +125,18 @@ class SettleRules(BrokerTests):
         skip_unless(new().capabilities.dead_letters, "keeps no dead letters")
         reason = "it failed 5 times: ValueError: \N{SNOWMAN}"
 
-        for lease, name in self.leases():
-            broker, other = new(retry=lease, name=name), new(name=name)
-            self.put(broker, b"hopeless")
-            leased = self.one(broker)
-            self.settle(broker, leased, Action.DEAD_LETTER, reason=reason, failures=5, crashes=2)
-        (letter,) = other.dead_letters()
+        for lease in self.leases():
+            with lease:
+                broker, other = new(retry=lease.seconds, name=lease.name), new(name=lease.name)
+                self.put(broker, b"hopeless")
+                leased = self.one(broker)
+                self.settle(broker, leased, Action.DEAD_LETTER, reason=reason, failures=5, crashes=2)
 
-        assert (b"hopeless", reason) == (letter.body, letter.reason)
-        assert (letter.failures, letter.crashes) == (5, 2)
-        self.nothing(other, 3 * lease)
+                lease.lasted()
+                (letter,) = other.dead_letters()
+                assert (b"hopeless", reason) == (letter.body, letter.reason)
+                assert (letter.failures, letter.crashes) == (5, 2)
+                self.nothing(other, 3 * lease.seconds)
 
     @pytest.mark.parametrize("action", list(Action))
     def test_a_settlement_may_be_repeated(self, new: MakeBroker, action: Action) -> None:
@@ -240,12 +245,14 @@ class SettleRules(BrokerTests):
 
     def test_another_connection_may_settle(self, new: MakeBroker) -> None:
         """A receipt is good for every connection of every process that leads to the same queue."""
-        for lease, name in self.leases(2):
-            broker, other = new(retry=lease, name=name), new(name=name)
-            self.put(broker, b"of one that died")
-            leased: Delivery = self.one(broker)
-            broker.close()
+        for lease in self.leases(2):
+            with lease:
+                broker, other = new(retry=lease.seconds, name=lease.name), new(name=lease.name)
+                self.put(broker, b"of one that died")
+                leased = self.one(broker)
+                broker.close()
 
-            other.settle(acks([leased]))
+                other.settle(acks([leased]))
 
-        self.nothing(other, 2 * lease)
+                lease.lasted()
+                self.nothing(other, 2 * lease.seconds)
