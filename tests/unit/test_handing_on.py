@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from qcore.interfaces import ErrorReporter
+from qcore_reports import handing_on
 from qcore_reports.handing_on import Giver, Taker
 from qcore_reports.policy import Policy
 from qcore_reports.reporters import Reporters
@@ -143,7 +144,7 @@ def test_what_cannot_be_received_is_counted(pair: Pair, caplog: pytest.LogCaptur
     assert "error reporter one: a report is lost: ValueError: cannot be read" in caplog.text
 
 
-def test_nobody_waits_for_a_supervisor_that_does_not_read() -> None:
+def test_nobody_waits_for_a_supervisor_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker is told, and sends by itself; so it is with what is too long for one message."""
     giver = Giver()
     ends: list[int] = []
@@ -155,8 +156,12 @@ def test_nobody_waits_for_a_supervisor_that_does_not_read() -> None:
         count += 1
     assert count > 50
 
+    # its thread reads nothing meanwhile
+    monkeypatch.setattr(handing_on, "_PAUSE", 600.0)
     received: list[tuple[int, bytes]] = []
     taker = Taker(ends[0], lambda place, data: received.append((place, data)))
+    taker.drain(20)
+    assert len(received) == 20, "the supervisor has more to do"
     taker.drain()
     assert received == [(0, bytes(1000))] * count
     assert giver.give(0, bytes(1000))

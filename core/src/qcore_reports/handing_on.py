@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import select
 import socket
 import threading
@@ -16,6 +17,9 @@ _WAITING: Final = 1 << 20
 _LARGEST: Final = 1 << 16
 #: Seconds between two readings: to wake up for each message takes longer than to read it.
 _PAUSE: Final = 0.1
+#: Messages of one reading, 5,000 a second: the supervisor has more to do, and a worker whose message is
+#: not taken sends by itself.
+_MOST: Final = 500
 
 
 class Giver:
@@ -64,10 +68,12 @@ class Taker:
         """Whether nobody writes any more."""
         return self._ended.is_set()
 
-    def drain(self) -> None:
-        """Take what waits; in any thread."""
+    def drain(self, most: int | None = None) -> None:
+        """Take what waits, `most` messages of it if given; in any thread."""
         with self._lock:
-            while not self._ended.is_set():
+            for _ in itertools.repeat(None) if most is None else range(most):
+                if self._ended.is_set():
+                    return
                 try:
                     data = self._socket.recv(_LARGEST)
                 except BlockingIOError:
@@ -83,4 +89,4 @@ class Taker:
         poll.register(self._socket, select.POLLIN)
         while not self._ended.wait(_PAUSE):
             poll.poll()
-            self.drain()
+            self.drain(_MOST)

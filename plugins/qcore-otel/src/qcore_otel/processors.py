@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
 #: Seconds for which a failed export is remembered.
 _REST: Final = 30.0
-#: Spans that a worker hands on in so many seconds; one that has more exports them itself, so that the
-#: supervisor has time for what else it does.
-_FEW: Final = 1000
-_WHILE: Final = 5.0
 #: what takes note of lost spans: why, and how many
 Lose = Callable[[str, int], None]
 
@@ -101,10 +97,10 @@ class Exporting(BatchSpanProcessor):
 
 
 class Handing(SpanProcessor):
-    """Has the supervisor export the spans of a worker while they are few.
+    """Has the supervisor export the spans of a worker while it can.
 
     A worker of short tasks lives for some milliseconds, and it takes it as long to set up what exports
-    the few spans that it has.
+    the few spans that it has. One that lives longer has one thread less.
     """
 
     def __init__(self, hand_on: Callable[[bytes], bool], begin: Callable[[], Iterable[Exporting]]) -> None:
@@ -112,8 +108,7 @@ class Handing(SpanProcessor):
         self._begin = begin
         self.writer = Writer()
         self._lock = threading.Lock()
-        self._since, self._count = 0.0, 0
-        #: what exports here, once there are many
+        #: what exports here, once the supervisor takes no more
         self.own: Sequence[Exporting] = ()
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -132,29 +127,21 @@ class Handing(SpanProcessor):
 
     def _hand(self, span: ReadableSpan) -> bool:
         try:
-            return self._has_few() and self._hand_on(self.writer.write(span))
+            return self._hand_on(self.writer.write(span))
         except Exception:  # noqa: BLE001 - what cannot be written for the supervisor, an exporter may take
             return False
-
-    def _has_few(self) -> bool:
-        """Return whether one more span is handed on."""
-        now = time.monotonic()
-        if now - self._since > _WHILE:
-            self._since, self._count = now, 0
-        self._count += 1
-        return self._count <= _FEW
 
     @contextmanager
     def to_nobody(self) -> Iterator[None]:
         """Hand nothing on meanwhile."""
         hand_on, self._hand_on = self._hand_on, lambda _: True
         yield
-        self._hand_on, self._count = hand_on, 0
+        self._hand_on = hand_on
 
     def end_run(self, run: Parts, ended: int) -> None:
         """Hand the span of a run on, which the SDK has not seen."""
         data = self.writer.write_run(run, ended)
-        if not (self._has_few() and self._hand_on(data)):
+        if not self._hand_on(data):
             self._export(Reader().read(data))
 
     def shutdown(self) -> None:
