@@ -662,7 +662,7 @@ class GoesOnBeforeItSaves(SqliteBroker):
     ) -> Sequence[Delivery]:
         """Leave time to die between the two."""
         self.enqueue(then)
-        threading.Event().wait(0.02)
+        threading.Event().wait(0.1)
         return super().commit_and_lease(store, results, settlements, limit)
 
 
