@@ -100,7 +100,7 @@ class Handing(SpanProcessor):
     """Has the supervisor export the spans of a worker while it can.
 
     A worker of short tasks lives for some milliseconds, and it takes it as long to set up what exports
-    the few spans that it has. One that lives longer has one thread less.
+    the few spans that it has. One that lives longer needs no thread for them.
     """
 
     def __init__(self, hand_on: Callable[[bytes], bool], begin: Callable[[], Iterable[Exporting]]) -> None:
